@@ -93,9 +93,18 @@ pub struct Access {
 /// The permission of `context` on a table of this visibility and category.
 #[must_use]
 pub const fn access(context: Context, visibility: Visibility, category: Category) -> Access {
-    const NONE: Access = Access { read: false, write: false };
-    const READ: Access = Access { read: true, write: false };
-    const BOTH: Access = Access { read: true, write: true };
+    const NONE: Access = Access {
+        read: false,
+        write: false,
+    };
+    const READ: Access = Access {
+        read: true,
+        write: false,
+    };
+    const BOTH: Access = Access {
+        read: true,
+        write: true,
+    };
     match (context, category, visibility) {
         (Context::Host, _, _) => BOTH,
         // Not even names of private internal tables are visible: they hold keys.
@@ -120,10 +129,22 @@ mod tests {
     #[track_caller]
     fn check(context: Context, name: &str, expected: &str) {
         let text = classify(name).map_or("reserved", |(v, c)| match access(context, v, c) {
-            Access { read: true, write: true } => "rw",
-            Access { read: true, write: false } => "r",
-            Access { read: false, write: true } => "w",
-            Access { read: false, write: false } => "-",
+            Access {
+                read: true,
+                write: true,
+            } => "rw",
+            Access {
+                read: true,
+                write: false,
+            } => "r",
+            Access {
+                read: false,
+                write: true,
+            } => "w",
+            Access {
+                read: false,
+                write: false,
+            } => "-",
         });
         assert_eq!(text, expected, "{context:?} on {name}");
     }

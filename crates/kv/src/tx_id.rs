@@ -45,7 +45,10 @@ impl FromStr for TxId {
             part.parse::<u64>().ok().filter(|n| *n > 0).ok_or(InvalidTxId)
         };
         let (view, seqno) = text.split_once('.').ok_or(InvalidTxId)?;
-        Ok(Self { view: number(view)?, seqno: number(seqno)? })
+        Ok(Self {
+            view: number(view)?,
+            seqno: number(seqno)?,
+        })
     }
 }
 

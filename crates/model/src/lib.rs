@@ -1,1 +1,20 @@
-//! Being built.
+//! Words of any service on this host: ids, members, proposals, framework tables, endpoint
+//! descriptions, evidence on the wire, error bodies.
+//!
+//! Nothing here decides anything; the types exist so that host, guests, client and auditors
+//! mean the same thing by the same name.
+
+pub mod b64;
+pub mod endpoint;
+pub mod error_body;
+pub mod evidence;
+pub mod ids;
+pub mod member;
+pub mod node;
+pub mod proposal;
+pub mod service;
+pub mod tables;
+
+pub use error_body::{ErrorBody, FrameworkError};
+pub use ids::{Digest, MemberId, NodeId, ProposalId, UserId};
+pub use kv::TxId;

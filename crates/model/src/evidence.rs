@@ -1,0 +1,87 @@
+//! Evidence as it travels (`attestation-secrets-oidc.md` §1.1): platform name and fields.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value as JsonValue;
+
+/// Platforms on the wire.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+pub enum Platform {
+    /// AMD SEV-SNP report of a container group.
+    #[default]
+    #[serde(rename = "snp-caci")]
+    SnpCaci,
+    /// AMD SEV-SNP confidential VM behind a vTPM.
+    #[serde(rename = "snp-cvm")]
+    SnpCvm,
+    /// Unsigned; only on a node started with `--insecure-virtual`.
+    #[serde(rename = "virtual")]
+    Virtual,
+}
+
+impl Platform {
+    /// Every platform.
+    pub const ALL: [Self; 3] = [Self::SnpCaci, Self::SnpCvm, Self::Virtual];
+
+    /// The name on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::SnpCaci => "snp-caci",
+            Self::SnpCvm => "snp-cvm",
+            Self::Virtual => "virtual",
+        }
+    }
+
+    /// The platform of this name; the empty name is the default.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        if name.is_empty() {
+            return Some(Self::default());
+        }
+        Self::ALL.into_iter().find(|platform| platform.as_str() == name)
+    }
+}
+
+/// The parts of an attested request's body that show who is asking.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct AttestedBody {
+    /// Platform name; absent or empty means `snp-caci`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub platform: Option<String>,
+    /// The platform's evidence object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attestation: Option<JsonValue>,
+    /// Key that the answer is wrapped to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encrypt: Option<EncryptTo>,
+    /// Signature over `data`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sign: Option<SignedBy>,
+    /// Signed payload: base64 of UTF-8 JSON.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<String>,
+    /// Unix milliseconds, decimal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timestamp: Option<JsonValue>,
+    /// Service nonce, base64 (decision 16).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nonce: Option<String>,
+}
+
+/// The recipient of a wrapped answer.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct EncryptTo {
+    /// Base64 of the PEM text of an RSA public key.
+    #[serde(rename = "publicKey")]
+    pub public_key: String,
+}
+
+/// A payload signature.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct SignedBy {
+    /// Base64 of the PEM text of an RSA public key.
+    #[serde(rename = "publicKey")]
+    pub public_key: String,
+    /// Base64 RSA-PSS (SHA-256, salt 32).
+    pub signature: String,
+}

@@ -1,0 +1,97 @@
+//! Members and certificate users as the framework stores them (`ledger-host.md` §1.9, §3.1).
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value as JsonValue;
+
+/// Whether a member has acknowledged the state it joined.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum MemberStatus {
+    /// Registered, has not acknowledged yet: may not propose or vote.
+    Accepted,
+    /// Acknowledged a state digest.
+    Active,
+}
+
+/// What a member holds of the recovery key.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub enum RecoveryRole {
+    /// Nothing: it has no encryption key.
+    #[default]
+    NonParticipant,
+    /// One share.
+    Participant,
+    /// The whole key.
+    Owner,
+}
+
+fn is_non_participant(role: &Option<RecoveryRole>) -> bool {
+    matches!(role, None | Some(RecoveryRole::NonParticipant))
+}
+
+/// A row of `members.info`.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct MemberInfo {
+    /// Accepted or Active.
+    pub status: MemberStatus,
+    /// Free-form; `isOperator`, `isRecoveryOperator`, `cgsRoles`, `tenantId` have meaning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub member_data: Option<JsonValue>,
+    /// Absent means: Participant if the member has an encryption key, else NonParticipant.
+    #[serde(default, skip_serializing_if = "is_non_participant")]
+    pub recovery_role: Option<RecoveryRole>,
+}
+
+/// A row of `members.acks`.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct MemberAck {
+    /// Hex of the root to acknowledge; empty before the first signature.
+    pub state_digest: String,
+    /// The acknowledging message, base64 of the COSE envelope.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cose_sign1_req: Option<String>,
+}
+
+/// A row of `users.info`.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct UserInfo {
+    /// Free-form; `tenantId` has meaning.
+    #[serde(default)]
+    pub user_data: JsonValue,
+}
+
+/// The flags of `member_data` that the service gives meaning to.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct MemberRoles {
+    /// Infrastructure operator.
+    pub operator: bool,
+    /// Identity of a recovery service.
+    pub recovery_operator: bool,
+    /// May self-approve constitution and application updates where enabled.
+    pub cgs_operator: bool,
+    /// May self-approve deployment and policy updates where enabled.
+    pub contract_operator: bool,
+}
+
+impl MemberRoles {
+    /// Reads the flags. Roles may be booleans or the strings `"true"` / `"false"`.
+    #[must_use]
+    pub fn of(member_data: Option<&JsonValue>) -> Self {
+        let flag = |pointer: &str| match member_data.and_then(|data| data.pointer(pointer)) {
+            Some(JsonValue::Bool(value)) => *value,
+            Some(JsonValue::String(text)) => text == "true",
+            _ => false,
+        };
+        Self {
+            operator: flag("/isOperator"),
+            recovery_operator: flag("/isRecoveryOperator"),
+            cgs_operator: flag("/cgsRoles/cgsOperator"),
+            contract_operator: flag("/cgsRoles/contractOperator"),
+        }
+    }
+
+    /// A regular member has none of the flags; only regular members are counted.
+    #[must_use]
+    pub fn is_regular(&self) -> bool {
+        *self == Self::default()
+    }
+}
