@@ -1,1 +1,7 @@
-//! Being built.
+//! Words of the clean-room service: ids, tables, action arguments, API types, the endpoint list.
+
+pub mod governance;
+pub mod ids;
+pub mod policy;
+
+pub use ids::{ContractId, DocumentId, Identifier, RunId};

@@ -42,6 +42,15 @@ impl Store {
         })
     }
 
+    /// The value under `key`, shared instead of copied; for component bytes.
+    #[must_use]
+    pub fn get_shared(&self, table: &str, key: &[u8]) -> Option<Arc<[u8]>> {
+        self.tables
+            .get(table)?
+            .get(key)
+            .map(|(value, _)| Arc::clone(value))
+    }
+
     /// Rows of `table` whose key starts with `prefix` and is greater than `after`, ascending.
     pub fn scan<'a>(
         &'a self,
