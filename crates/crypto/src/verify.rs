@@ -7,6 +7,8 @@
 pub enum SignatureAlg {
     /// RSASSA-PKCS1-v1_5 with SHA-256.
     RsaPkcs1Sha256,
+    /// RSASSA-PKCS1-v1_5 with SHA-384: the certificates that sign UVM endorsements.
+    RsaPkcs1Sha384,
     /// RSASSA-PSS, SHA-256, MGF1-SHA-256, salt 32.
     RsaPssSha256,
     /// RSASSA-PSS, SHA-384, MGF1-SHA-384, salt 48.
