@@ -1,1 +1,16 @@
-//! Being built.
+//! A typed, verifying client of a Concordat service, over HTTPS.
+//!
+//! A [`Connection`] trusts exactly one service certificate, which the caller obtained out of band.
+//! On it stand: [`governance`] (members: signed proposals and ballots), [`attested`] (pods and the
+//! launcher: evidence, wrapped answers) and [`receipts`] (fetch, verify, keep).
+
+#![allow(clippy::arithmetic_side_effects, reason = "sizes and times here are ours and small")]
+
+pub mod api_error;
+pub mod attested;
+pub mod connection;
+pub mod governance;
+pub mod receipts;
+
+pub use api_error::ClientError;
+pub use connection::{Connection, Identity, Reply};

@@ -1,0 +1,299 @@
+//! One keep-alive HTTPS connection, pinned to a service certificate.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request, header};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::client::conn::http1::SendRequest;
+use hyper_util::rt::TokioIo;
+use kv::TxId;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::net::TcpStream;
+use tokio::sync::Mutex;
+use tokio_rustls::TlsConnector;
+
+use crate::api_error::ClientError;
+
+/// Largest answer that is read, in bytes.
+const ANSWER_SIZE_MAX: usize = 64 << 20;
+/// Longest wait for an answer: a write under load, or a slow receipt.
+const ANSWER_WAIT: Duration = Duration::from_secs(60);
+/// Longest wait for a TCP connection and the TLS handshake.
+const CONNECT_WAIT: Duration = Duration::from_secs(10);
+
+/// A client certificate with its key, both PEM.
+pub struct Identity {
+    /// The certificate.
+    pub cert_pem: String,
+    /// The private key, PKCS#8 or SEC1.
+    pub key_pem: zeroize::Zeroizing<String>,
+}
+
+/// An answer with a status below 300.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    /// HTTP status.
+    pub status: u16,
+    /// `x-ms-ccf-transaction-id`, if the answer has one.
+    pub tx_id: Option<TxId>,
+    /// The body.
+    pub body: Bytes,
+}
+
+impl Reply {
+    /// The body as JSON.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::Unexpected`] if it is something else.
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T, ClientError> {
+        serde_json::from_slice(&self.body).map_err(|e| ClientError::Unexpected(format!("not the JSON promised: {e}")))
+    }
+}
+
+/// A connection to one node. Calls are made one after another; clone the settings with
+/// [`Connection::again`] for parallel ones.
+pub struct Connection {
+    settings: Arc<Settings>,
+    sender: Mutex<Option<SendRequest<Full<Bytes>>>>,
+}
+
+struct Settings {
+    authority: String,
+    server_name: ServerName<'static>,
+    tls: TlsConnector,
+    service_cert_pem: String,
+    bearer: Option<zeroize::Zeroizing<String>>,
+}
+
+impl Connection {
+    /// Prepares a connection to `address` (`https://host:port`) that accepts only nodes endorsed by
+    /// the service certificate in `service_cert_pem`. Nothing is sent yet.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::Usage`] if address, certificate or identity cannot be read.
+    pub fn new(address: &str, service_cert_pem: &str, identity: Option<&Identity>) -> Result<Self, ClientError> {
+        Self::with_bearer(address, service_cert_pem, identity, None)
+    }
+
+    /// As [`Connection::new`], sending `Authorization: Bearer` with every call.
+    ///
+    /// # Errors
+    ///
+    /// As [`Connection::new`].
+    pub fn with_bearer(
+        address: &str,
+        service_cert_pem: &str,
+        identity: Option<&Identity>,
+        bearer: Option<String>,
+    ) -> Result<Self, ClientError> {
+        let authority = address
+            .strip_prefix("https://")
+            .map(|rest| rest.trim_end_matches('/').to_owned())
+            .ok_or_else(|| ClientError::Usage(format!("address {address} does not start with https://")))?;
+        let host = authority.rsplit_once(':').map_or(authority.as_str(), |(host, _)| host);
+        let server_name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned())
+            .map_err(|_| ClientError::Usage(format!("{host} is not a host name or address")))?;
+        let tls = TlsConnector::from(Arc::new(tls_settings(service_cert_pem, identity)?));
+        let settings = Settings {
+            authority,
+            server_name,
+            tls,
+            service_cert_pem: service_cert_pem.to_owned(),
+            bearer: bearer.map(zeroize::Zeroizing::new),
+        };
+        Ok(Self { settings: Arc::new(settings), sender: Mutex::new(None) })
+    }
+
+    /// Another connection with the same settings.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        Self { settings: Arc::clone(&self.settings), sender: Mutex::new(None) }
+    }
+
+    /// The certificate this connection is pinned to, PEM.
+    #[must_use]
+    pub fn service_cert_pem(&self) -> &str {
+        &self.settings.service_cert_pem
+    }
+
+    /// `GET path`.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`], see [`Connection::send`].
+    pub async fn get(&self, path: &str) -> Result<Reply, ClientError> {
+        self.send(Method::GET, path, None, Bytes::new()).await
+    }
+
+    /// `POST path` with a JSON body.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`], see [`Connection::send`].
+    pub async fn post(&self, path: &str, body: &impl Serialize) -> Result<Reply, ClientError> {
+        self.send(Method::POST, path, Some("application/json"), json_bytes(body)?).await
+    }
+
+    /// `POST path` without a body.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`], see [`Connection::send`].
+    pub async fn post_empty(&self, path: &str) -> Result<Reply, ClientError> {
+        self.send(Method::POST, path, None, Bytes::new()).await
+    }
+
+    /// `PUT path` with a JSON body.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`], see [`Connection::send`].
+    pub async fn put(&self, path: &str, body: &impl Serialize) -> Result<Reply, ClientError> {
+        self.send(Method::PUT, path, Some("application/json"), json_bytes(body)?).await
+    }
+
+    /// Sends one request and reads the whole answer.
+    ///
+    /// A request that found its kept-alive connection closed before anything was answered is sent
+    /// once more on a fresh one, if it changes nothing (GET).
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::Api`] for statuses from 300 up, [`ClientError::Unreachable`] when there is no
+    /// answer; the request may then have been executed.
+    pub async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        content_type: Option<&str>,
+        body: Bytes,
+    ) -> Result<Reply, ClientError> {
+        let mut slot = self.sender.lock().await;
+        let reused = slot.as_ref().is_some_and(|sender| !sender.is_closed());
+        let first = self.attempt(&mut slot, &method, path, content_type, body.clone()).await;
+        match first {
+            Err(ClientError::Unreachable { .. }) if reused && method == Method::GET => {
+                *slot = None;
+                self.attempt(&mut slot, &method, path, content_type, body).await
+            }
+            other => other,
+        }
+    }
+
+    async fn attempt(
+        &self,
+        slot: &mut Option<SendRequest<Full<Bytes>>>,
+        method: &Method,
+        path: &str,
+        content_type: Option<&str>,
+        body: Bytes,
+    ) -> Result<Reply, ClientError> {
+        let mut sender = match slot.take() {
+            Some(sender) if !sender.is_closed() => sender,
+            _ => self.connect().await?,
+        };
+        let request = self.request(method, path, content_type, body)?;
+        let reply = tokio::time::timeout(ANSWER_WAIT, self.exchange(&mut sender, request))
+            .await
+            .map_err(|_| self.unreachable(&"no answer within 60 s"))??;
+        *slot = Some(sender);
+        if reply.status < 300 { Ok(reply) } else { Err(ClientError::from_answer(reply.status, &reply.body)) }
+    }
+
+    async fn exchange(
+        &self,
+        sender: &mut SendRequest<Full<Bytes>>,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Reply, ClientError> {
+        sender.ready().await.map_err(|e| self.unreachable(&e))?;
+        let response = sender.send_request(request).await.map_err(|e| self.unreachable(&e))?;
+        let status = response.status().as_u16();
+        let tx_id = response
+            .headers()
+            .get("x-ms-ccf-transaction-id")
+            .and_then(|value| value.to_str().ok())
+            .and_then(|text| text.parse().ok());
+        let body = Limited::new(response.into_body(), ANSWER_SIZE_MAX)
+            .collect()
+            .await
+            .map_err(|e| self.unreachable(&e))?
+            .to_bytes();
+        Ok(Reply { status, tx_id, body })
+    }
+
+    fn request(
+        &self,
+        method: &Method,
+        path: &str,
+        content_type: Option<&str>,
+        body: Bytes,
+    ) -> Result<Request<Full<Bytes>>, ClientError> {
+        let mut request =
+            Request::builder().method(method).uri(path).header(header::HOST, &self.settings.authority);
+        if let Some(content_type) = content_type {
+            request = request.header(header::CONTENT_TYPE, content_type);
+        }
+        if let Some(bearer) = &self.settings.bearer {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {}", bearer.as_str()));
+        }
+        request.body(Full::new(body)).map_err(|e| ClientError::Usage(format!("cannot make a request for {path}: {e}")))
+    }
+
+    async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, ClientError> {
+        let handshake = async {
+            let tcp = TcpStream::connect(&self.settings.authority).await.map_err(|e| self.unreachable(&e))?;
+            tcp.set_nodelay(true).map_err(|e| self.unreachable(&e))?;
+            let tls = self
+                .settings
+                .tls
+                .connect(self.settings.server_name.clone(), tcp)
+                .await
+                .map_err(|e| self.unreachable(&e))?;
+            hyper::client::conn::http1::handshake(TokioIo::new(tls)).await.map_err(|e| self.unreachable(&e))
+        };
+        let (sender, connection) = tokio::time::timeout(CONNECT_WAIT, handshake)
+            .await
+            .map_err(|_| self.unreachable(&"no connection within 10 s"))??;
+        // The connection ends when its sender is dropped; its error, if any, reaches the caller
+        // through the pending request.
+        tokio::spawn(connection);
+        Ok(sender)
+    }
+
+    fn unreachable(&self, reason: &dyn std::fmt::Display) -> ClientError {
+        ClientError::Unreachable { address: self.settings.authority.clone(), reason: reason.to_string() }
+    }
+}
+
+fn json_bytes(body: &impl Serialize) -> Result<Bytes, ClientError> {
+    serde_json::to_vec(body).map(Bytes::from).map_err(|e| ClientError::Usage(format!("cannot serialise: {e}")))
+}
+
+fn tls_settings(service_cert_pem: &str, identity: Option<&Identity>) -> Result<ClientConfig, ClientError> {
+    let usage = |what: &str, e: &dyn std::fmt::Display| ClientError::Usage(format!("cannot use {what}: {e}"));
+    let mut roots = RootCertStore::empty();
+    let service = CertificateDer::from_pem_slice(service_cert_pem.as_bytes())
+        .map_err(|e| usage("the service certificate", &e))?;
+    roots.add(service).map_err(|e| usage("the service certificate", &e))?;
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(|e| usage("TLS 1.3", &e))?
+        .with_root_certificates(roots);
+    let Some(identity) = identity else {
+        return Ok(builder.with_no_client_auth());
+    };
+    let cert = CertificateDer::from_pem_slice(identity.cert_pem.as_bytes())
+        .map_err(|e| usage("the client certificate", &e))?;
+    let key =
+        PrivateKeyDer::from_pem_slice(identity.key_pem.as_bytes()).map_err(|e| usage("the client key", &e))?;
+    builder.with_client_auth_cert(vec![cert], key).map_err(|e| usage("the client certificate and key", &e))
+}
