@@ -1,5 +1,6 @@
 //! Words of the clean-room service: ids, tables, action arguments, API types, the endpoint list.
 
+pub mod analytics;
 pub mod governance;
 pub mod ids;
 pub mod policy;
