@@ -1,6 +1,8 @@
 //! Words of the clean-room service: ids, tables, action arguments, API types, the endpoint list.
 
+pub mod actions;
 pub mod analytics;
+pub mod claims;
 pub mod governance;
 pub mod ids;
 pub mod policy;
