@@ -1,0 +1,135 @@
+//! Who is asking whom: address, pinned certificate, and the caller's credentials.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use client::governance::MemberKey;
+use client::{Connection, Identity};
+use serde_json::Value as JsonValue;
+use zeroize::Zeroizing;
+
+use crate::answer::Failure;
+
+/// Largest file that a command reads whole, in bytes.
+const FILE_SIZE_MAX: u64 = 64 << 20;
+
+/// Options that most commands need.
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Address of a node, https://host:port
+    #[arg(long, global = true, env = "CONCORDAT_ADDRESS")]
+    address: Option<String>,
+    /// The service certificate (PEM), obtained out of band; no other service is talked to
+    #[arg(long, global = true, env = "CONCORDAT_SERVICE_CERT")]
+    service_cert: Option<PathBuf>,
+    /// Certificate (PEM) of the member or user who acts
+    #[arg(long, global = true, env = "CONCORDAT_CERT")]
+    cert: Option<PathBuf>,
+    /// Private key (PEM) of that certificate
+    #[arg(long, global = true, env = "CONCORDAT_KEY")]
+    key: Option<PathBuf>,
+    /// File with the bearer token of the user who acts
+    #[arg(long, global = true, env = "CONCORDAT_TOKEN_FILE", conflicts_with_all = ["cert", "key"])]
+    token_file: Option<PathBuf>,
+}
+
+/// The options, turned into connections when a command needs one.
+pub(crate) struct Session {
+    options: Options,
+}
+
+impl Session {
+    pub(crate) fn new(options: Options) -> Self {
+        Self { options }
+    }
+
+    /// A connection with whatever credentials were given.
+    pub(crate) fn connection(&self) -> Result<Connection, Failure> {
+        let address = self.options.address.as_deref().ok_or_else(|| missing("--address", "CONCORDAT_ADDRESS"))?;
+        let service_cert = self.service_cert_pem()?;
+        let identity = match (&self.options.cert, &self.options.key) {
+            (Some(cert), Some(key)) => {
+                Some(Identity { cert_pem: read_text(cert)?, key_pem: Zeroizing::new(read_text(key)?) })
+            }
+            (None, None) => None,
+            _ => return Err(Failure::Usage("--cert and --key go together".to_owned())),
+        };
+        let token = match &self.options.token_file {
+            Some(path) => Some(read_text(path)?.trim().to_owned()),
+            None => None,
+        };
+        Ok(Connection::with_bearer(address, &service_cert, identity.as_ref(), token)?)
+    }
+
+    /// The pinned service certificate, PEM.
+    pub(crate) fn service_cert_pem(&self) -> Result<String, Failure> {
+        let path = self
+            .options
+            .service_cert
+            .as_deref()
+            .ok_or_else(|| missing("--service-cert", "CONCORDAT_SERVICE_CERT"))?;
+        read_text(path)
+    }
+
+    /// The member who acts.
+    pub(crate) fn member(&self) -> Result<MemberKey, Failure> {
+        let cert = self.options.cert.as_deref().ok_or_else(|| missing("--cert", "CONCORDAT_CERT"))?;
+        let key = self.options.key.as_deref().ok_or_else(|| missing("--key", "CONCORDAT_KEY"))?;
+        let key_pem = Zeroizing::new(read_text(key)?);
+        Ok(MemberKey::from_pem(&read_text(cert)?, &key_pem)?)
+    }
+
+    /// The file with the acting user's token, for commands that hand it to another party.
+    pub(crate) fn token(&self) -> Result<Zeroizing<String>, Failure> {
+        let path = self.options.token_file.as_deref().ok_or_else(|| missing("--token-file", "CONCORDAT_TOKEN_FILE"))?;
+        Ok(Zeroizing::new(read_text(path)?.trim().to_owned()))
+    }
+}
+
+fn missing(option: &str, variable: &str) -> Failure {
+    Failure::Usage(format!("this command needs {option} (or the variable {variable})"))
+}
+
+/// Reads a whole file, bounded.
+pub(crate) fn read_bytes(path: &Path) -> Result<Vec<u8>, Failure> {
+    let shown = path.display();
+    let size = std::fs::metadata(path).map_err(|e| Failure::Usage(format!("cannot read {shown}: {e}")))?.len();
+    if size > FILE_SIZE_MAX {
+        return Err(Failure::Usage(format!("{shown} has {size} bytes, more than {FILE_SIZE_MAX}")));
+    }
+    std::fs::read(path).map_err(|e| Failure::Usage(format!("cannot read {shown}: {e}")))
+}
+
+/// Reads a text file.
+pub(crate) fn read_text(path: &Path) -> Result<String, Failure> {
+    String::from_utf8(read_bytes(path)?).map_err(|_| Failure::Usage(format!("{} is not UTF-8 text", path.display())))
+}
+
+/// Reads a JSON file.
+pub(crate) fn read_json(path: &Path) -> Result<JsonValue, Failure> {
+    serde_json::from_str(&read_text(path)?)
+        .map_err(|e| Failure::Usage(format!("{} is not JSON: {e}", path.display())))
+}
+
+/// Writes a file; with `secret` only the owner may read it.
+pub(crate) fn write_file(path: &Path, bytes: &[u8], secret: bool) -> Result<(), Failure> {
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let mode = if secret { 0o600 } else { 0o644 };
+    std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(mode)
+        .open(path)
+        .and_then(|mut file| file.write_all(bytes))
+        .map_err(|e| Failure::Usage(format!("cannot write {}: {e}", path.display())))
+}
+
+/// Splits `name=value`.
+pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
+    text.split_once('=')
+        .filter(|(name, _)| !name.is_empty())
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .ok_or_else(|| format!("{text} is not name=value"))
+}
