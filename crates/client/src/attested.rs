@@ -4,7 +4,7 @@
 //! fresh evidence, and unwraps the answer with the key (decisions 5, 6, 16, 18). Nothing but the
 //! process that holds the key can read what comes back.
 
-use crypto::native::RsaKeyPair;
+use crypto::native::{RsaBits, RsaKeyPair};
 use crypto::native::wrap::unwrap;
 use http::Method;
 use model::b64;
@@ -16,8 +16,6 @@ use zeroize::Zeroizing;
 use crate::api_error::ClientError;
 use crate::connection::{Connection, Reply};
 
-/// Modulus of a workload's key, in bits: what the reference's clients can unwrap.
-const KEY_BITS: u32 = 2048;
 
 /// Makes evidence that binds 64 bytes of report data: platform, and its `attestation` object.
 pub type Collect = dyn Fn([u8; 64]) -> Result<(Platform, JsonValue), String> + Send + Sync;
@@ -41,13 +39,13 @@ struct Wrapped {
 }
 
 impl Workload {
-    /// A workload with a fresh key pair.
+    /// A workload with a fresh key pair of 2048 bits, the size that the reference's clients unwrap.
     ///
     /// # Errors
     ///
     /// [`ClientError::Usage`] if the key cannot be made.
     pub fn new(collect: Box<Collect>) -> Result<Self, ClientError> {
-        let key = RsaKeyPair::generate(KEY_BITS).map_err(|e| ClientError::Usage(format!("cannot make a key: {e}")))?;
+        let key = RsaKeyPair::generate(RsaBits::B2048).map_err(|e| ClientError::Usage(format!("cannot make a key: {e}")))?;
         // The bound text has no trailing newline; adding one would change its digest.
         let public_pem = key.public_pem().trim_end().to_owned();
         Ok(Self { key, public_pem, collect })

@@ -31,7 +31,7 @@ impl MemberKey {
     /// [`ClientError::Usage`] if either cannot be read or they do not belong together.
     pub fn from_pem(cert_pem: &str, key_pem: &str) -> Result<Self, ClientError> {
         let cert = Certificate::from_pem(cert_pem).map_err(|e| ClientError::Usage(format!("member certificate: {e}")))?;
-        let key = EcKeyPair::from_pkcs8_pem(key_pem).map_err(|e| ClientError::Usage(format!("member key: {e}")))?;
+        let key = EcKeyPair::from_pem(key_pem).map_err(|e| ClientError::Usage(format!("member key: {e}")))?;
         if key.spki_der() != cert.spki_der() {
             return Err(ClientError::Usage("member key and certificate do not belong together".to_owned()));
         }
