@@ -3,8 +3,14 @@
 //! Without features everything here only *verifies*, in pure Rust, and runs anywhere. The feature
 //! `native` adds what holds private keys or is on the host's hot path, all on aws-lc-rs.
 
+mod der;
 pub mod digest;
+#[cfg(feature = "native")]
+pub mod native;
+pub mod pem;
+pub mod spki;
 pub mod verify;
+pub mod x509;
 
-pub use digest::{sha256, sha256_parts};
+pub use digest::{hkdf_sha256, hmac_sha256, sha256, sha256_parts, sha384};
 pub use verify::{BadSignature, Portable, SignatureAlg, VerifySignature};
