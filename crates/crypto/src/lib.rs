@@ -3,6 +3,7 @@
 //! Without features everything here only *verifies*, in pure Rust, and runs anywhere. The feature
 //! `native` adds what holds private keys or is on the host's hot path, all on aws-lc-rs.
 
+pub mod cose;
 mod der;
 pub mod digest;
 #[cfg(feature = "native")]

@@ -5,6 +5,7 @@
 
 pub mod aead;
 mod ec;
+mod governance;
 pub mod issue;
 mod random;
 mod rsa;
@@ -13,6 +14,7 @@ pub mod wrap;
 
 pub use aead::LedgerSecret;
 pub use ec::{Curve, EcKeyPair};
+pub use governance::{MSG_CREATED_AT, MSG_PROPOSAL_ID, MSG_TYPE, sign_governance_message};
 pub use random::{random_bytes, random_vec};
 pub use rsa::{RsaBits, RsaKeyPair};
 pub use verify::Native;

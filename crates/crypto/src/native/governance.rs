@@ -1,0 +1,38 @@
+//! Members' signed requests (`ledger-host.md` §3.2), as the CLI and tests make them.
+
+use super::{EcKeyPair, KeyError};
+use crate::cose::{ProtectedHeader, assemble, label, to_be_signed};
+
+/// Protected header that names the kind of request.
+pub const MSG_TYPE: &str = "ccf.gov.msg.type";
+/// Protected header with the time of signing, Unix seconds.
+pub const MSG_CREATED_AT: &str = "ccf.gov.msg.created_at";
+/// Protected header with the proposal a ballot or withdrawal is for.
+pub const MSG_PROPOSAL_ID: &str = "ccf.gov.msg.proposal_id";
+
+/// Signs a governance request: a tagged COSE_Sign1 with `payload` attached. `kid_hex` is the
+/// member id, `created_at` Unix seconds.
+///
+/// # Errors
+///
+/// [`KeyError::Failed`] if the library fails.
+pub fn sign_governance_message(
+    key: &EcKeyPair,
+    kid_hex: &str,
+    msg_type: &str,
+    created_at: u64,
+    proposal_id: Option<&str>,
+    payload: &[u8],
+) -> Result<Vec<u8>, KeyError> {
+    let mut header = ProtectedHeader::new()
+        .int(label::ALG, key.curve().cose_alg())
+        .int(label::KID, kid_hex.as_bytes().to_vec())
+        .text(MSG_TYPE, msg_type)
+        .text(MSG_CREATED_AT, created_at);
+    if let Some(proposal) = proposal_id {
+        header = header.text(MSG_PROPOSAL_ID, proposal);
+    }
+    let protected = header.encode();
+    let signature = key.sign_fixed(&to_be_signed(&protected, payload))?;
+    Ok(assemble(&protected, &[], Some(payload), &signature))
+}
