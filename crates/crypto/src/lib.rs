@@ -6,9 +6,11 @@
 pub mod cose;
 mod der;
 pub mod digest;
+pub mod jws;
 #[cfg(feature = "native")]
 pub mod native;
 pub mod pem;
+pub mod shares;
 pub mod spki;
 pub mod verify;
 pub mod x509;
