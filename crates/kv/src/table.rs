@@ -28,6 +28,9 @@ pub struct Entry<K, V> {
     pub version: TxId,
 }
 
+/// A row as bytes.
+pub type RawEntry = Entry<Vec<u8>, Vec<u8>>;
+
 /// The context may not open this table in this way.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("table {table} is closed: {reason}")]
@@ -76,7 +79,7 @@ pub trait Read {
         prefix: &[u8],
         after: Option<&[u8]>,
         limit: u32,
-    ) -> Result<Vec<Entry<Vec<u8>, Vec<u8>>>, Denied>;
+    ) -> Result<Vec<RawEntry>, Denied>;
 }
 
 /// Changes to the store, visible to others all at once and only if the transaction commits.
