@@ -1,0 +1,100 @@
+//! OpenID issuers: one per contract, and one for contracts that have none of their own
+//! (`attestation-secrets-oidc.md` §3, decision 25). The keys themselves are the application's.
+
+use cleanroom_model::ContractId;
+use cleanroom_model::actions::{Action, EnableOidcIssuer, OfIssuer, SetOidcIssuerUrl};
+use cleanroom_model::governance::{OIDC_ISSUERS, OidcIssuer, issuer_key};
+use kv::{Json, Read, Write};
+
+use super::contracts::require_accepted;
+use crate::fault::Fault;
+
+/// Longest issuer address, in bytes.
+const ISSUER_URL_LEN_MAX: usize = 1024;
+
+fn require_contract(state: &impl Read, contract: Option<&ContractId>) -> Result<(), Fault> {
+    contract.map_or(Ok(()), |id| require_accepted(state, id))
+}
+
+fn issuer(state: &impl Read, contract: Option<&ContractId>) -> Result<OidcIssuer, Fault> {
+    require_contract(state, contract)?;
+    let row = OIDC_ISSUERS.get(state, &issuer_key(contract))?;
+    row.map(|row| row.0)
+        .ok_or_else(|| Fault::refused("the issuer is not enabled; propose enable_oidc_issuer first"))
+}
+
+/// Whether one of these actions enables the issuer of `contract`.
+pub(crate) fn enabled_by<'a>(
+    mut actions: impl Iterator<Item = &'a Action>,
+    contract: Option<&ContractId>,
+) -> bool {
+    actions.any(
+        |action| matches!(action, Action::EnableOidcIssuer(args) if args.contract_id.as_ref() == contract),
+    )
+}
+
+/// The contract, if one is named, must be accepted.
+pub(crate) fn check_enable(state: &impl Read, args: &EnableOidcIssuer) -> Result<(), Fault> {
+    require_contract(state, args.contract_id.as_ref())
+}
+
+/// The first call enables; later ones change nothing.
+pub(crate) fn enable<S: Read + Write>(state: &mut S, args: &EnableOidcIssuer) -> Result<(), Fault> {
+    let key = issuer_key(args.contract_id.as_ref());
+    if OIDC_ISSUERS.has(state, &key)? {
+        return Ok(());
+    }
+    let row = OidcIssuer {
+        kid: args.kid.to_string(),
+        request_id: 1,
+        issuer_url: None,
+    };
+    Ok(OIDC_ISSUERS.put(state, &key, &Json(row))?)
+}
+
+/// There must be an issuer.
+pub(crate) fn check_rotate(state: &impl Read, args: &OfIssuer) -> Result<(), Fault> {
+    issuer(state, args.contract_id.as_ref()).map(|_| ())
+}
+
+/// Asks for a new key: the application makes it when a member calls for it.
+pub(crate) fn rotate<S: Read + Write>(state: &mut S, args: &OfIssuer) -> Result<(), Fault> {
+    let contract = args.contract_id.as_ref();
+    let mut row = issuer(state, contract)?;
+    row.request_id = row.request_id.saturating_add(1);
+    Ok(OIDC_ISSUERS.put(state, &issuer_key(contract), &Json(row))?)
+}
+
+/// Relying parties append `/.well-known/openid-configuration`, so the address is a plain https URL
+/// (OpenID Connect Discovery 1.0 §3: no query, no fragment).
+pub(crate) fn check_url_form(args: &SetOidcIssuerUrl) -> Result<(), Fault> {
+    let url = args.issuer_url.as_str();
+    let form = || {
+        let rest = url.strip_prefix("https://")?;
+        let host = rest.split('/').next().unwrap_or_default();
+        let name = host.split(':').next().unwrap_or_default();
+        let clean = url
+            .bytes()
+            .all(|b| b.is_ascii_graphic() && !b"?#@\"\\<>".contains(&b));
+        (clean && !name.is_empty() && url.len() <= ISSUER_URL_LEN_MAX).then_some(())
+    };
+    form().ok_or_else(|| {
+        Fault::refused(format!(
+            "issuer_url must be an https address without query and fragment, at most {ISSUER_URL_LEN_MAX} bytes"
+        ))
+    })
+}
+
+/// Form, and there must be an issuer.
+pub(crate) fn check_set_url(state: &impl Read, args: &SetOidcIssuerUrl) -> Result<(), Fault> {
+    check_url_form(args)?;
+    issuer(state, args.contract_id.as_ref()).map(|_| ())
+}
+
+/// Sets `iss` of the tokens to come.
+pub(crate) fn set_url<S: Read + Write>(state: &mut S, args: &SetOidcIssuerUrl) -> Result<(), Fault> {
+    let contract = args.contract_id.as_ref();
+    let mut row = issuer(state, contract)?;
+    row.issuer_url = Some(args.issuer_url.clone());
+    Ok(OIDC_ISSUERS.put(state, &issuer_key(contract), &Json(row))?)
+}

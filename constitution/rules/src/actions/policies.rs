@@ -1,0 +1,173 @@
+//! Clean-room policies: one alternative at a time, added to or taken from
+//! (`governance-api.md` §14 P3–P6, decisions 17, 21, 25).
+
+use cleanroom_model::actions::{Change, SetCleanRoomPolicy};
+use cleanroom_model::claims::{self, HOST_DATA_CLAIM, parse_claims};
+use cleanroom_model::governance::{CLEAN_ROOM_POLICIES, PolicyKey};
+use cleanroom_model::policy::{
+    ALLOW_ALL_HOST_DATA, Claims, DEFAULT_ALTERNATIVE, PolicyAlternative, PolicyType, TokenGrant, WorkloadRole,
+};
+use kv::{Json, Pair, Read, Write};
+
+use super::contracts::require_accepted;
+use crate::fault::{Fault, require};
+
+fn policy_type(args: &SetCleanRoomPolicy) -> PolicyType {
+    args.policy_type.unwrap_or_default()
+}
+
+fn key(args: &SetCleanRoomPolicy) -> PolicyKey {
+    let fixed = |name: &str| name.parse().expect("a constant that is an identifier");
+    let alternative = args
+        .alternative
+        .clone()
+        .unwrap_or_else(|| fixed(DEFAULT_ALTERNATIVE));
+    Pair(
+        args.contract_id.clone(),
+        Pair(fixed(policy_type(args).as_str()), alternative),
+    )
+}
+
+fn given_claims(args: &SetCleanRoomPolicy) -> Result<Claims, Fault> {
+    parse_claims(policy_type(args), &args.claims).map_err(|e| Fault::refused(e.to_string()))
+}
+
+fn stored(state: &impl Read, args: &SetCleanRoomPolicy) -> Result<PolicyAlternative, Fault> {
+    let row = CLEAN_ROOM_POLICIES.get(state, &key(args))?;
+    Ok(row.map(|row| row.0).unwrap_or_default())
+}
+
+/// The alternative as it would be afterwards.
+fn outcome(state: &impl Read, args: &SetCleanRoomPolicy) -> Result<PolicyAlternative, Fault> {
+    let mut alternative = stored(state, args)?;
+    let given = given_claims(args)?;
+    match args.change {
+        Change::Add => {
+            claims::add_claims(&mut alternative.claims, given);
+            alternative.role = args.role.or(alternative.role);
+            if let Some(allow) = args.allow_static_evidence {
+                alternative.allow_static_evidence = allow;
+            }
+            add_tokens(&mut alternative.tokens, &args.tokens);
+        }
+        Change::Remove => {
+            claims::remove_claims(&mut alternative.claims, &given);
+            remove_tokens(&mut alternative.tokens, &args.tokens);
+        }
+    }
+    Ok(alternative)
+}
+
+fn add_tokens(stored: &mut Vec<TokenGrant>, added: &[TokenGrant]) {
+    for grant in added {
+        let audiences = match stored.iter_mut().find(|known| known.sub == grant.sub) {
+            Some(known) => &mut known.aud,
+            None => {
+                stored.push(TokenGrant {
+                    sub: grant.sub.clone(),
+                    aud: Vec::new(),
+                });
+                &mut stored.last_mut().expect("just pushed").aud
+            }
+        };
+        for audience in &grant.aud {
+            if !audiences.contains(audience) {
+                audiences.push(audience.clone());
+            }
+        }
+    }
+}
+
+fn remove_tokens(stored: &mut Vec<TokenGrant>, removed: &[TokenGrant]) {
+    for grant in removed {
+        if let Some(known) = stored.iter_mut().find(|known| known.sub == grant.sub) {
+            known.aud.retain(|audience| !grant.aud.contains(audience));
+        }
+    }
+    stored.retain(|grant| !grant.aud.is_empty());
+}
+
+/// Checks form and outcome.
+pub(crate) fn check(state: &impl Read, args: &SetCleanRoomPolicy) -> Result<(), Fault> {
+    require_accepted(state, &args.contract_id)?;
+    require(!args.claims.is_empty() || !args.tokens.is_empty(), || {
+        "the action names neither claims nor tokens".into()
+    })?;
+    if let Some(grant) = args
+        .tokens
+        .iter()
+        .find(|grant| grant.sub.is_empty() || grant.aud.is_empty() || grant.aud.iter().any(String::is_empty))
+    {
+        return Err(Fault::refused(format!(
+            "the token grant for '{}' needs a subject and at least one audience, none of them empty",
+            grant.sub
+        )));
+    }
+    let sets_rights = args.role.is_some() || args.allow_static_evidence.is_some();
+    require(args.change == Change::Add || !sets_rights, || {
+        "role and allowStaticEvidence go with type add; remove takes claims and tokens".into()
+    })?;
+    require(
+        policy_type(args) != PolicyType::Jwt || (!sets_rights && args.tokens.is_empty()),
+        || "a jwt policy admits event writers only: no role, static evidence or tokens".into(),
+    )?;
+    check_outcome(args, &outcome(state, args)?)
+}
+
+fn check_outcome(args: &SetCleanRoomPolicy, after: &PolicyAlternative) -> Result<(), Fault> {
+    if args.change == Change::Add {
+        require(!after.claims.is_empty(), || {
+            "the alternative would have no claims and admit nobody; add claims".into()
+        })?;
+    }
+    require(
+        after.role != Some(WorkloadRole::Launcher) || after.tokens.is_empty(),
+        || "a launcher never gets tokens".into(),
+    )?;
+    // Evidence with these host data is published together with its private keys. The node's own
+    // switch is not visible here; the application looks at it again before it admits anybody.
+    let host_data = after.claims.get(HOST_DATA_CLAIM).map_or(&[][..], Vec::as_slice);
+    let public = host_data
+        .iter()
+        .filter_map(|value| value.as_str())
+        .find(|text| ALLOW_ALL_HOST_DATA.contains(text));
+    match public {
+        Some(text) if !after.allow_static_evidence => Err(Fault::refused(format!(
+            "host data {text} stands for an allow-all policy whose evidence anybody has; it needs \
+             allowStaticEvidence, and a node started with --insecure-virtual"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// At submission a removal must be about something. Later it is harmless if it no longer is.
+pub(crate) fn check_removal(state: &impl Read, args: &SetCleanRoomPolicy) -> Result<(), Fault> {
+    if args.change == Change::Add {
+        return Ok(());
+    }
+    let present = stored(state, args)?;
+    claims::check_removal(&present.claims, &given_claims(args)?)
+        .map_err(|e| Fault::refused(e.to_string()))?;
+    let missing = args.tokens.iter().find(|grant| {
+        let known = present.tokens.iter().find(|known| known.sub == grant.sub);
+        known.is_none_or(|known| grant.aud.iter().any(|audience| !known.aud.contains(audience)))
+    });
+    match missing {
+        Some(grant) => Err(Fault::refused(format!(
+            "the policy grants no such tokens for subject '{}'",
+            grant.sub
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// Writes the outcome. The row goes with its last claim, and what it granted with it.
+pub(crate) fn change<S: Read + Write>(state: &mut S, args: &SetCleanRoomPolicy) -> Result<(), Fault> {
+    let after = outcome(state, args)?;
+    let key = key(args);
+    if after.claims.is_empty() {
+        Ok(CLEAN_ROOM_POLICIES.remove(state, &key)?)
+    } else {
+        Ok(CLEAN_ROOM_POLICIES.put(state, &key, &Json(after))?)
+    }
+}

@@ -1,0 +1,127 @@
+//! Users: with a certificate, and with tokens (`governance-api.md` §3.2–3.4, §11.1).
+
+use cleanroom_model::actions::{
+    AccountType, RemoveUser, RemoveUserIdentity, SetUser, SetUserData, SetUserIdentity,
+};
+use cleanroom_model::governance::{USER_IDENTITIES, UserIdentity, UserIdentityData};
+use kv::{Json, Raw, Read, Write};
+use model::member::UserInfo;
+use model::{UserId, tables};
+use serde_json::Value as JsonValue;
+
+use crate::credentials::{Credentials, KeyKind};
+use crate::fault::{Fault, require};
+
+fn user_id(credentials: &impl Credentials, cert: &str) -> Result<UserId, Fault> {
+    let certificate = credentials
+        .certificate(cert)
+        .map_err(|e| Fault::refused(format!("cert is not a certificate: {e}")))?;
+    require(certificate.key_kind != KeyKind::Other, || {
+        "the certificate's key must be RSA or elliptic-curve".into()
+    })?;
+    Ok(UserId(certificate.id))
+}
+
+fn require_object(data: Option<&JsonValue>) -> Result<(), Fault> {
+    require(data.is_none_or(|data| data.is_object() || data.is_null()), || {
+        "user_data is not an object".into()
+    })
+}
+
+/// A readable certificate, and data that are an object.
+pub(crate) fn check_set(credentials: &impl Credentials, args: &SetUser) -> Result<(), Fault> {
+    user_id(credentials, &args.cert)?;
+    require_object(args.user_data.as_ref())
+}
+
+/// Adds the user, or replaces its data.
+pub(crate) fn set(
+    state: &mut impl Write,
+    credentials: &impl Credentials,
+    args: &SetUser,
+) -> Result<(), Fault> {
+    let id = user_id(credentials, &args.cert)?;
+    tables::USER_CERTS.put(state, &id, &Raw(args.cert.clone().into_bytes()))?;
+    let user_data = args.user_data.clone().unwrap_or_default();
+    Ok(tables::USER_INFO.put(state, &id, &Json(UserInfo { user_data }))?)
+}
+
+/// Removes the user; one that is not there is no fault.
+pub(crate) fn remove(state: &mut impl Write, args: &RemoveUser) -> Result<(), Fault> {
+    tables::USER_CERTS.remove(state, &args.user_id)?;
+    Ok(tables::USER_INFO.remove(state, &args.user_id)?)
+}
+
+/// The user must exist.
+pub(crate) fn check_set_data(state: &impl Read, args: &SetUserData) -> Result<(), Fault> {
+    require(tables::USER_CERTS.has(state, &args.user_id)?, || {
+        format!("{} is not a user", args.user_id)
+    })?;
+    require_object(args.user_data.as_ref())
+}
+
+/// Replaces the user's data.
+pub(crate) fn set_data(state: &mut impl Write, args: &SetUserData) -> Result<(), Fault> {
+    let user_data = args.user_data.clone().unwrap_or_default();
+    Ok(tables::USER_INFO.put(state, &args.user_id, &Json(UserInfo { user_data }))?)
+}
+
+/// The row that the action would write.
+fn identity(args: &SetUserIdentity) -> Result<UserIdentity, Fault> {
+    let given = &args.data;
+    let text = |value: &Option<String>| value.clone().filter(|text| !text.is_empty());
+    let (tenant_id, issuer) = (text(&given.tenant_id), text(&given.issuer));
+    let tenant_id = match args.account_type {
+        AccountType::Microsoft => {
+            tenant_id.ok_or_else(|| Fault::refused("a microsoft account needs data.tenantId"))?
+        }
+        AccountType::Oidc => {
+            let issuer = issuer
+                .clone()
+                .ok_or_else(|| Fault::refused("an oidc account needs data.issuer"))?;
+            tenant_id.unwrap_or(issuer)
+        }
+    };
+    Ok(UserIdentity {
+        account_type: args.account_type.as_str().to_owned(),
+        invitation_id: None,
+        data: UserIdentityData {
+            tenant_id,
+            issuer,
+            identifier: text(&given.identifier),
+        },
+    })
+}
+
+/// Tenant and issuer as the account type needs them; and an id stays with the issuer and tenant it
+/// came from, so that nobody takes over a registered user by speaking for another.
+pub(crate) fn check_set_identity(state: &impl Read, args: &SetUserIdentity) -> Result<(), Fault> {
+    if args.invitation_id.is_some() {
+        return Err(Fault::Unavailable(
+            "this service has no invitations yet; register the identity directly".into(),
+        ));
+    }
+    let new = identity(args)?;
+    let Some(old) = USER_IDENTITIES.get(state, &args.id)? else {
+        return Ok(());
+    };
+    let same_source = old.0.account_type == new.account_type
+        && old.0.data.tenant_id == new.data.tenant_id
+        && old.0.data.issuer == new.data.issuer;
+    require(same_source, || {
+        format!(
+            "{} is registered under another issuer or tenant; remove that identity first",
+            args.id
+        )
+    })
+}
+
+/// Registers the identity.
+pub(crate) fn set_identity(state: &mut impl Write, args: &SetUserIdentity) -> Result<(), Fault> {
+    Ok(USER_IDENTITIES.put(state, &args.id, &Json(identity(args)?))?)
+}
+
+/// Forgets it.
+pub(crate) fn remove_identity(state: &mut impl Write, args: &RemoveUserIdentity) -> Result<(), Fault> {
+    Ok(USER_IDENTITIES.remove(state, &args.id)?)
+}

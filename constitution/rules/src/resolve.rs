@@ -1,0 +1,224 @@
+//! Who must agree to what: one function, run when a proposal is made, at each ballot, and for every
+//! open proposal after members change (`governance-api.md` §6.8, contract voters §6.7).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cleanroom_model::ContractId;
+use cleanroom_model::actions::{Action, SetContract};
+use cleanroom_model::governance::{ACCEPTED_CONTRACTS, required_members};
+use kv::codec::Key;
+use kv::{Read, TableError};
+use model::proposal::{Moment, ProposalState, Resolution};
+use model::{MemberId, ProposalId, tables};
+
+use crate::credentials::Credentials;
+use crate::electorate::Electorate;
+use crate::proposal::{contracts_to_accept, parse};
+use crate::roles::passes_at_creation;
+use crate::{Ballot, ProposalContext};
+
+/// Decides a proposal on the ballots cast so far.
+///
+/// # Errors
+///
+/// [`TableError`] if a table cannot be read. No decision follows from that.
+pub fn resolve(
+    state: &impl Read,
+    credentials: &impl Credentials,
+    context: &ProposalContext,
+    proposal: &[u8],
+    ballots: &[Ballot],
+) -> Result<Resolution, TableError> {
+    // The rules may have been replaced since it was validated: what they cannot read cannot pass.
+    let Ok(actions) = parse(proposal) else {
+        return Ok(Resolution::Rejected);
+    };
+    if is_impossible(state, context, &actions)? {
+        return Ok(Resolution::Rejected);
+    }
+    let members = Electorate::read(state)?;
+    if context.moment == Moment::Creation
+        && passes_at_creation(&actions, &context.proposer_id, &members, state, credentials)?
+    {
+        return Ok(Resolution::Accepted);
+    }
+    Ok(match voters(state, &members, &actions)? {
+        Some(voters) => count(&voters, &members, ballots),
+        None => Resolution::Rejected,
+    })
+}
+
+/// Step 1: a mixed proposal, or a contract named twice, already accepted, or named by another open
+/// proposal.
+fn is_impossible(
+    state: &impl Read,
+    context: &ProposalContext,
+    actions: &[Action],
+) -> Result<bool, TableError> {
+    let mut named: BTreeSet<&ContractId> = BTreeSet::new();
+    let mut contract_actions = 0_usize;
+    for action in actions {
+        if let Action::SetContract(args) = action {
+            contract_actions = contract_actions.saturating_add(1);
+            let twice = !named.insert(&args.contract_id);
+            if twice || ACCEPTED_CONTRACTS.has(state, &args.contract_id)? {
+                return Ok(true);
+            }
+        }
+    }
+    if contract_actions == 0 {
+        return Ok(false);
+    }
+    if contract_actions != actions.len() {
+        return Ok(true);
+    }
+    // Whichever came second was refused when it came, so there is nothing to find later.
+    if context.moment != Moment::Creation {
+        return Ok(false);
+    }
+    for id in open_proposals(state, &context.proposal_id)? {
+        let Some(text) = tables::PROPOSALS.get(state, &id)? else {
+            continue;
+        };
+        let others = contracts_to_accept(&text.0);
+        if named
+            .iter()
+            .any(|id| others.iter().any(|other| other == id.as_str()))
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Rows asked for at a time.
+const PAGE_ROWS: u32 = 1000;
+
+/// How an open proposal's row looks in canonical JSON. Inside of strings the quotes would be
+/// escaped, so only the field itself matches.
+const OPEN_MARK: &[u8] = br#""state":"Open""#;
+
+/// Every open proposal but one. Closed proposals stay in the table for good, so rows are looked at
+/// as bytes first and decoded only if they can be open.
+fn open_proposals(state: &impl Read, but: &ProposalId) -> Result<Vec<ProposalId>, TableError> {
+    let table = tables::PROPOSALS_INFO;
+    let mut open = Vec::new();
+    let mut after: Option<Vec<u8>> = None;
+    loop {
+        let page = state.scan(table.name(), &[], after.as_deref(), PAGE_ROWS)?;
+        let is_last = u32::try_from(page.len()).is_ok_and(|rows| rows < PAGE_ROWS);
+        after = page.last().map(|row| row.key.clone());
+        for row in page {
+            if !row.value.windows(OPEN_MARK.len()).any(|bytes| bytes == OPEN_MARK) {
+                continue;
+            }
+            let id = ProposalId::from_bytes(&row.key).map_err(|source| TableError::Malformed {
+                table: table.name(),
+                source,
+            })?;
+            let info = table.get(state, &id)?;
+            if id != *but && info.is_some_and(|row| row.0.state == ProposalState::Open) {
+                open.push(id);
+            }
+        }
+        if is_last {
+            return Ok(open);
+        }
+    }
+}
+
+/// Step 3 and 7: everyone whose vote is needed, or `None` if a contract lists somebody who cannot
+/// vote.
+fn voters(
+    state: &impl Read,
+    members: &Electorate,
+    actions: &[Action],
+) -> Result<Option<BTreeSet<MemberId>>, TableError> {
+    let mut voters = BTreeSet::new();
+    for action in actions {
+        let listed = match scope(action) {
+            Scope::Draft(args) => match required_members(&args.contract.data) {
+                Ok(Some(list)) => Some(list),
+                Ok(None) => {
+                    // Everybody, also those who have not acknowledged yet.
+                    voters.extend(members.regular());
+                    continue;
+                }
+                Err(_) => return Ok(None),
+            },
+            Scope::Contract(id) => ACCEPTED_CONTRACTS
+                .get(state, id)?
+                .and_then(|contract| contract.0.required_members),
+            Scope::Service => None,
+        };
+        match listed {
+            Some(list) => {
+                if list.iter().any(|id| !members.is_regular(id)) {
+                    return Ok(None);
+                }
+                voters.extend(list);
+            }
+            None => voters.extend(members.active_regular()),
+        }
+    }
+    Ok(Some(voters))
+}
+
+/// Whose business an action is.
+enum Scope<'a> {
+    /// A contract that is being accepted.
+    Draft(&'a SetContract),
+    /// An accepted contract.
+    Contract(&'a ContractId),
+    /// The whole service.
+    Service,
+}
+
+fn scope(action: &Action) -> Scope<'_> {
+    let contract = match action {
+        Action::SetContract(args) => return Scope::Draft(args),
+        Action::SetCleanRoomPolicy(args) => Some(&args.contract_id),
+        Action::EnableLogging(args)
+        | Action::DisableLogging(args)
+        | Action::EnableTelemetry(args)
+        | Action::DisableTelemetry(args) => Some(&args.contract_id),
+        Action::EnableOidcIssuer(args) => args.contract_id.as_ref(),
+        Action::RotateOidcKey(args) => args.contract_id.as_ref(),
+        Action::SetOidcIssuerUrl(args) => args.contract_id.as_ref(),
+        Action::SetServiceOption(_)
+        | Action::SetUserIdentity(_)
+        | Action::RemoveUserIdentity(_)
+        | Action::SetJwtIssuer(_)
+        | Action::RemoveJwtIssuer(_)
+        | Action::SetMember(_)
+        | Action::RemoveMember(_)
+        | Action::SetMemberData(_)
+        | Action::SetUser(_)
+        | Action::RemoveUser(_)
+        | Action::SetUserData(_)
+        | Action::SetRecoveryThreshold(_)
+        | Action::SetConstitution(_)
+        | Action::SetWasmApp(_)
+        | Action::OpenService(_)
+        | Action::AssertServiceIdentity(_)
+        | Action::SetServiceConfiguration(_) => None,
+    };
+    contract.map_or(Scope::Service, Scope::Contract)
+}
+
+/// Steps 4 to 6 and 8. Votes of others, and of members who are not Active now, are not looked at.
+fn count(voters: &BTreeSet<MemberId>, members: &Electorate, ballots: &[Ballot]) -> Resolution {
+    let votes: BTreeMap<MemberId, bool> = ballots
+        .iter()
+        .copied()
+        .filter(|(id, _)| voters.contains(id) && members.is_active(id))
+        .collect();
+    if votes.values().any(|accept| !accept) {
+        return Resolution::Rejected;
+    }
+    // An electorate of nobody accepts nothing (O7).
+    if !voters.is_empty() && votes.len() == voters.len() {
+        return Resolution::Accepted;
+    }
+    Resolution::Open
+}
