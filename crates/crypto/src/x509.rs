@@ -5,19 +5,18 @@
 //! attestation have rules of their own.
 
 use model::Digest;
-use x509_parser::asn1_rs::oid;
+use x509_parser::asn1_rs::{Any, Class, FromBer as _, FromDer as _, oid};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::oid_registry::{
     OID_PKCS1_RSASSAPSS, OID_PKCS1_SHA256WITHRSA, OID_PKCS1_SHA384WITHRSA, OID_PKCS1_SHA512WITHRSA,
     OID_SIG_ECDSA_WITH_SHA256, OID_SIG_ECDSA_WITH_SHA384, OID_SIG_ECDSA_WITH_SHA512,
 };
-use x509_parser::prelude::FromDer as _;
 use x509_parser::signature_algorithm::RsaSsaPssParams;
 use x509_parser::x509::AlgorithmIdentifier;
 
 use crate::pem::{self, PemError};
-use crate::sha256;
 use crate::verify::{BadSignature, SignatureAlg, VerifySignature};
+use crate::{der, sha256};
 
 pub use crate::spki::{
     KeyKind, SpkiError, jwk_to_spki, key_id, rsa_components, spki_from_public_key_pem, spki_key_kind,
@@ -94,6 +93,7 @@ impl Certificate {
         let spki = parsed.public_key().raw.to_vec();
         let signed: &[u8] = parsed.tbs_certificate.as_ref();
         let tbs = position(der, signed).ok_or(CertificateError::Malformed)?;
+        strictly_framed(der, signed, &parsed.signature_value.data).ok_or(CertificateError::Malformed)?;
         Ok(Self {
             tbs,
             kind: spki_key_kind(&spki).map_err(|_| CertificateError::Malformed)?,
@@ -204,13 +204,28 @@ fn seconds(timestamp: i64) -> Result<u64, CertificateError> {
     u64::try_from(timestamp).map_err(|_| CertificateError::Validity)
 }
 
-/// The algorithm of the certificate's signature, or its object identifier if unknown. Both places
-/// where a certificate names it must agree (RFC 5280 §4.1.1.2).
-fn signature_alg(certificate: &X509Certificate<'_>) -> Result<SignatureAlg, String> {
-    let algorithm = &certificate.signature_algorithm;
-    if *algorithm != certificate.tbs_certificate.signature {
-        return Err("named differently inside and outside".to_owned());
+/// Checks the bytes around the signed part, which no signature covers and which the parser reads
+/// leniently: one encoding only, and the algorithm outside spelled as the one inside (RFC 5280
+/// §4.1.1.2). Otherwise two byte strings, hence two ids, were one certificate.
+fn strictly_framed(der: &[u8], signed: &[u8], signature: &[u8]) -> Option<()> {
+    let tail = der::tlv(0x03, &[&[0], signature]);
+    let start = position(der, signed)?;
+    let algorithm = der.get(start.end..)?.strip_suffix(tail.as_slice())?;
+    let ([], fields) = Any::from_der(signed).ok()? else {
+        return None;
+    };
+    let (mut rest, first) = Any::from_der(fields.data).ok()?;
+    if first.class() == Class::ContextSpecific {
+        // That was the version; the serial number follows.
+        (rest, _) = Any::from_ber(rest).ok()?;
     }
+    let whole = der::tlv(0x30, &[signed, algorithm, &tail]);
+    (rest.starts_with(algorithm) && whole == der).then_some(())
+}
+
+/// The algorithm of the certificate's signature, or its object identifier if unknown.
+fn signature_alg(certificate: &X509Certificate<'_>) -> Result<SignatureAlg, String> {
+    let algorithm = &certificate.tbs_certificate.signature;
     let oid = &algorithm.algorithm;
     let simple = [
         (OID_SIG_ECDSA_WITH_SHA256, SignatureAlg::EcdsaSha256Der),
