@@ -4,6 +4,7 @@
 //! secret; here is only where the pieces go. A private part enters a frame as [`Sealed`], so
 //! plain private bytes have no way into a file.
 
+use crypto::digest::hmac_sha256;
 use crypto::{sha256, sha256_parts};
 use kv::{TxId, Visibility, WriteSet};
 use model::Digest;
@@ -210,6 +211,20 @@ pub fn leaf(write_set_digest: Digest, commit_evidence_digest: Digest, claims_dig
     sha256_parts(&[&write_set_digest.0, &commit_evidence_digest.0, &claims_digest.0])
 }
 
+/// The key under which commit evidence is derived. The label has eight bytes: existing ledgers
+/// froze a truncated one (§8, quirk 1).
+#[must_use]
+pub fn commit_secret(ledger_secret: &[u8; 32]) -> Zeroizing<[u8; 32]> {
+    Zeroizing::new(hmac_sha256(ledger_secret, b"Commit S"))
+}
+
+/// The text that proves that transaction `id` was committed, once its receipt reveals it (§1.12).
+#[must_use]
+pub fn commit_evidence(commit_secret: &[u8; 32], id: TxId) -> String {
+    let nonce = hmac_sha256(commit_secret, id.to_string().as_bytes());
+    format!("ce:{id}:{}", hex::encode(nonce))
+}
+
 /// Reads the frame at the start of `bytes`; gives what follows it too.
 ///
 /// # Errors
@@ -383,6 +398,15 @@ mod tests {
         assert_eq!(with(35, 0x80), EntryError::Iv(7));
         assert_eq!(with(32, 0), EntryError::NoTxId);
         assert_eq!(with(44 + 73, 1), EntryError::Reserved);
+    }
+
+    #[test]
+    fn commit_evidence_names_its_transaction() {
+        let secret = commit_secret(&[7; 32]);
+        let text = commit_evidence(&secret, TxId::new(2, 15));
+        assert!(text.starts_with("ce:2.15:"));
+        assert_eq!(text.len(), "ce:2.15:".len() + 64);
+        assert_ne!(text[8..], commit_evidence(&secret, TxId::new(2, 16))[8..]);
     }
 
     proptest! {

@@ -6,9 +6,16 @@
 //! what these modules write. Signatures are verified through [`crypto::VerifySignature`].
 
 pub mod chunk;
+pub mod cose_receipt;
 mod cursor;
 pub mod domain;
+pub mod endorsement;
 pub mod entry;
+pub mod envelope;
 pub mod limits;
 pub mod merkle;
 pub mod names;
+pub mod receipt;
+pub mod replay;
+pub mod service_state;
+pub mod signature;
