@@ -2,9 +2,13 @@
 
 pub mod actions;
 pub mod analytics;
+pub mod api;
 pub mod claims;
+pub mod endpoints;
+pub mod error_codes;
 pub mod governance;
 pub mod ids;
 pub mod policy;
+pub mod tables;
 
 pub use ids::{ContractId, DocumentId, Identifier, RunId};

@@ -1,0 +1,353 @@
+//! The application's own tables. Composite keys are joined by `/`; no identifier is ever part of
+//! a table name. Tables that votes write are in [`crate::governance`].
+
+use std::collections::BTreeMap;
+
+use kv::{Json, Pair, Table, TxId, Visibility};
+use serde::{Deserialize, Serialize};
+use serde_json::Value as JsonValue;
+
+use crate::api::{Approver, ApproverBallot};
+use crate::governance::StatusRow;
+use crate::ids::{ContractId, DocumentId, Identifier, RunId};
+use crate::policy::{Claims, PolicyType, TokenGrant};
+
+macro_rules! declared {
+    ($($(#[$doc:meta])* $name:ident: $key:ty => $value:ty = $table:literal;)*) => {
+        $($(#[$doc])* pub const $name: Table<$key, $value> = Table::new($table);)*
+
+        /// Every table of the application's own.
+        pub const ALL: &[&str] = &[$($table,)*];
+    };
+}
+
+/// Key of a user document: contract and document.
+pub type DocumentKey = Pair<ContractId, DocumentId>;
+
+/// Key of a document's consent switch: contract, document, option, `user` or `member`, id.
+pub type DocumentSwitchKey =
+    Pair<ContractId, Pair<DocumentId, Pair<Identifier, Pair<Identifier, Identifier>>>>;
+
+/// Key of a delegate policy: contract, type, id, policy type.
+pub type DelegateKey = Pair<ContractId, Pair<Identifier, Pair<Identifier, Identifier>>>;
+
+/// Key of an event: contract, scope (may be empty), series id, [`sequence`].
+pub type EventKey = Pair<ContractId, Pair<String, Pair<Identifier, String>>>;
+
+declared! {
+    /// Execution switches of members, key (contract, member id). Written by the members
+    /// themselves; absent means on.
+    EXECUTION_SWITCHES: Pair<ContractId, Identifier> => Json<StatusRow> = "public:contracts_execution_status";
+    /// Drafts of user documents. Their version is the transaction that last wrote the row; the
+    /// row is not written again once the document has left Draft.
+    USER_DOCUMENTS: DocumentKey => Json<UserDocumentDraft> = "public:user_documents";
+    /// What approvers decided about a document. Absent while it is a draft; removed only by a
+    /// withdrawal before the first ballot.
+    DOCUMENT_DECISIONS: DocumentKey => Json<DocumentDecision> = "public:user_document_decisions";
+    /// Consent switches of approvers; absent means on.
+    DOCUMENT_SWITCHES: DocumentSwitchKey => Json<StatusRow> = "public:user_documents_runtime_option_status";
+    /// User proposals, the reference's door to document decisions. Never removed.
+    USER_PROPOSALS: Identifier => Json<UserProposal> = "public:user_proposals";
+    /// Policies that admitted workloads set for others. Removed with their last claim.
+    DELEGATES: DelegateKey => Json<Delegate> = "public:cleanroom_delegates";
+    /// Events that workloads recorded. Never removed.
+    EVENTS: EventKey => Json<EventRow> = "public:events";
+    /// The latest event of each series.
+    LATEST_EVENTS: Pair<ContractId, Pair<String, Identifier>> => Json<String> = "public:latest_events";
+    /// What was released to workloads or refused to them, key (contract, [`sequence`]).
+    RELEASES: Pair<ContractId, String> => Json<Release> = "public:releases";
+    /// Refusals of the current minute, by contract (decision 23).
+    REFUSAL_COUNTS: ContractId => Json<RefusalCount> = "public:refusal_counts";
+    /// Verdicts on runs. Never removed: the same run id always has the same answer.
+    RUNS: Pair<ContractId, RunId> => Json<RunVerdict> = "public:runs";
+    /// Public halves of token signing keys, key (issuer, key id). Removed when tokens of a
+    /// retired key can no longer be valid.
+    OIDC_KEYS: Pair<String, Identifier> => Json<OidcKey> = "public:oidc_keys";
+    /// Issuer addresses of tenants, key (`member` or `user`, tenant).
+    TENANT_ISSUERS: Pair<Identifier, String> => Json<String> = "public:oidc_tenant_issuers";
+    /// Secrets, key (contract, secret id). Released to admitted workloads only.
+    SECRETS: Pair<ContractId, String> => Json<Secret> = "secrets";
+    /// Nonces in use until they expire: key expiry (13 digits, Unix ms) `-` hex.
+    USED_NONCES: String => kv::Unit = "used_nonces";
+}
+
+const _: () = assert!(matches!(SECRETS.visibility(), Visibility::Private));
+
+/// Sortable key of the event that a transaction writes: its seqno in 20 digits.
+#[must_use]
+pub fn sequence(seqno: u64) -> String {
+    format!("{seqno:020}")
+}
+
+/// A user document's draft.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UserDocumentDraft {
+    /// Opaque here; for datasets and queries, JSON text.
+    pub data: JsonValue,
+    /// For selection in lists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels: Option<BTreeMap<String, String>>,
+    /// Who decides. Empty: all active regular members at the first act.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub approvers: Vec<Approver>,
+    /// Who wrote it and owns it.
+    pub creator: Approver,
+}
+
+/// What approvers decided about a document, on one version of it.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DocumentDecision {
+    /// The draft's version.
+    pub version: TxId,
+    /// Who decides, frozen.
+    pub approvers: Vec<Approver>,
+    /// Ballots so far, in order.
+    pub ballots: Vec<ApproverBallot>,
+    /// The user proposal it came by, if it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proposal_id: Option<Identifier>,
+}
+
+/// A user proposal to accept a document. Its state follows from the document's decision.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UserProposal {
+    /// The document's contract.
+    pub contract_id: ContractId,
+    /// The document.
+    pub document_id: DocumentId,
+    /// The draft's version.
+    pub version: TxId,
+    /// Who proposed it.
+    pub proposer: Approver,
+    /// Frozen approvers.
+    pub approvers: Vec<Approver>,
+    /// Taken back before the first ballot.
+    #[serde(default)]
+    pub withdrawn: bool,
+}
+
+/// A delegate policy of one policy type.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Delegate {
+    /// Claims, all of which must be met.
+    pub claims: Claims,
+    /// The only run that workloads it admits may act for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_id: Option<RunId>,
+    /// For token subjects: audiences that may be asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub audiences: Vec<String>,
+}
+
+/// An event.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct EventRow {
+    /// The writer's time, Unix milliseconds in 13 digits.
+    pub timestamp: String,
+    /// JSON of the writer's choice.
+    pub data: JsonValue,
+}
+
+/// Whether something was given or refused.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// Given.
+    Released,
+    /// Refused on policy grounds.
+    Refused,
+}
+
+/// What was given or refused to a workload. Names, never values.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Release {
+    /// Given or refused.
+    pub outcome: Outcome,
+    /// `secret`, `token`, `document`, `run`, `admission`, `delegate`, `event`, `consent`.
+    pub kind: String,
+    /// Secret id, token subject, document id, run id.
+    pub name: String,
+    /// Of tokens: the audience.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audience: Option<String>,
+    /// Of refusals: the error code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// Of refusals: the claim or the consent that failed first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<JsonValue>,
+    /// Kind of evidence.
+    pub policy_type: PolicyType,
+    /// The alternative, or `delegate:<type>/<id>`, that admitted the workload.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alternative: Option<String>,
+    /// Host data of the evidence, empty if it has none.
+    pub host_data: String,
+    /// Hex SHA-256 of the evidence.
+    pub evidence_digest: String,
+    /// Whether the evidence carried no service nonce.
+    pub static_evidence: bool,
+    /// The run that the workload named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_id: Option<RunId>,
+}
+
+/// Refusals on policy grounds within one minute.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct RefusalCount {
+    /// Unix minute.
+    pub minute: u64,
+    /// Refusals recorded as events in it.
+    pub recorded: u32,
+    /// Refusals that were only counted, since the beginning.
+    pub suppressed: u64,
+}
+
+/// The answer to a run id.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", tag = "outcome")]
+pub enum RunVerdict {
+    /// May run.
+    Admitted(RunRecord),
+    /// May not run under this id.
+    Refused(RunRefusal),
+}
+
+/// Why a run was refused.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RunRefusal {
+    /// The query.
+    pub query_id: DocumentId,
+    /// Error code.
+    pub code: String,
+    /// For people.
+    pub message: String,
+    /// Who has not agreed.
+    pub details: Vec<JsonValue>,
+}
+
+/// What a document is to a run.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DocumentUse {
+    /// The query itself.
+    Query,
+    /// A dataset that is read.
+    Input,
+    /// Where the result goes.
+    Output,
+}
+
+/// A document that a run uses.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RunDocument {
+    /// The document.
+    pub id: DocumentId,
+    /// The accepted version.
+    pub version: TxId,
+    /// What for.
+    #[serde(rename = "use")]
+    pub used_as: DocumentUse,
+    /// The view's name in the query's text; none for the query itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub view: Option<String>,
+    /// Hex SHA-256 of the document's data as stored.
+    pub digest: String,
+}
+
+/// An admitted run: all that its pod may do, until `not_after`.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RunRecord {
+    /// The run.
+    pub run_id: RunId,
+    /// The query.
+    pub query_id: DocumentId,
+    /// Query, inputs, output.
+    pub documents: Vec<RunDocument>,
+    /// First day read, `YYYY-MM-DD`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_date: Option<String>,
+    /// Last day read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end_date: Option<String>,
+    /// Values of the query's declared parameters, defaults filled in.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub parameters: BTreeMap<String, JsonValue>,
+    /// Secrets that the pod may fetch.
+    pub secret_ids: Vec<String>,
+    /// Tokens that the pod may get.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tokens: Vec<TokenGrant>,
+    /// The policy alternative that the pod must satisfy.
+    pub pod_alternative: Identifier,
+    /// Whether every document consents to telemetry.
+    pub telemetry: bool,
+    /// Unix milliseconds.
+    pub admitted_on: u64,
+    /// Unix milliseconds; nothing is released afterwards.
+    pub not_after: u64,
+    /// Who asked, as the launcher says; for the record only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requested_by: Option<String>,
+    /// Host data of the launcher that admitted it.
+    pub launcher_host_data: String,
+}
+
+/// The public half of a token signing key.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OidcKey {
+    /// Which request of the members it answers.
+    pub request_id: u64,
+    /// Modulus, base64url.
+    pub n: String,
+    /// Exponent, base64url.
+    pub e: String,
+    /// Unix milliseconds after which it is no longer published; absent for the current key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub published_until: Option<u64>,
+}
+
+/// A secret. No `Debug`: its value must not reach a log.
+#[derive(Deserialize, Serialize)]
+pub struct Secret {
+    /// The value.
+    pub value: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sequence_keys_sort_as_their_numbers() {
+        assert!(sequence(9) < sequence(10));
+        assert!(sequence(99_999) < sequence(u64::MAX));
+    }
+
+    #[test]
+    fn an_unscoped_series_and_a_scope_never_share_a_key() {
+        use kv::codec::Key as _;
+        let key = |scope: &str, id: &str| -> Vec<u8> {
+            let contract: ContractId = "c".parse().unwrap();
+            Pair(
+                contract,
+                Pair(
+                    scope.to_owned(),
+                    Pair(id.parse::<Identifier>().unwrap(), sequence(1)),
+                ),
+            )
+            .to_bytes()
+        };
+        assert_ne!(key("", "a-b"), key("a", "b"));
+        assert_eq!(key("", "a"), b"c//a/00000000000000000001");
+    }
+}
