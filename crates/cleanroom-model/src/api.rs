@@ -8,6 +8,7 @@ use model::evidence::AttestedBody;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as JsonValue;
 
+use crate::actions::Change;
 use crate::ids::{DocumentId, Identifier, RunId};
 use crate::policy::{Claims, PolicyType};
 use crate::tables::RunRecord;
@@ -187,7 +188,7 @@ pub struct AttestedRequest {
 pub struct SetDelegate {
     /// `add` or `remove`.
     #[serde(rename = "type")]
-    pub kind: PolicyChange,
+    pub change: Change,
     /// Kind of evidence; absent means `snp-caci`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy_type: Option<PolicyType>,
@@ -199,16 +200,6 @@ pub struct SetDelegate {
     /// For token subjects: audiences that may be asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub audiences: Vec<String>,
-}
-
-/// Whether claims are added to a policy or taken from it.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum PolicyChange {
-    /// Union.
-    Add,
-    /// Difference.
-    Remove,
 }
 
 /// One alternative as `POST …/cleanroompolicy` shows it.
