@@ -1,1 +1,38 @@
-//! Being built.
+//! The clean-room application: contracts, consent, documents, secrets, tokens, events, runs.
+//!
+//! Plain decisions over tables: no I/O, no clock, no keys. What the host must do for it is
+//! [`HostServices`]; who calls and what is asked comes as a [`Request`]. [`answer`] is the only
+//! entry. Nothing is released without an `Admitted`, which only `admission` can make.
+
+mod admission;
+mod caller;
+mod consent;
+mod contracts;
+mod delegates;
+mod dispatch;
+mod document_state;
+mod documents;
+mod events;
+mod host_services;
+mod issuer;
+mod matching;
+mod policies;
+mod proof;
+mod proposals;
+mod releases;
+mod reply;
+mod request;
+mod run_rules;
+mod runs;
+mod secrets;
+mod time;
+mod tokens;
+mod user_proposals;
+mod users;
+
+pub use dispatch::answer;
+pub use host_services::{
+    CryptoError, EvidenceError, HostServices, KeyKind, NonceError, SignatureAlg, VerifiedEvidence,
+};
+pub use reply::Reply;
+pub use request::{Caller, Principal, Request};

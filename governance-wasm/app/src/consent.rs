@@ -1,0 +1,322 @@
+//! Runtime consent: execution, logging and telemetry of contracts, execution and telemetry of
+//! user documents (`governance-api.md` §12).
+//!
+//! One switch per principal, all must be on. A member's switch counts only while that member is
+//! active and decides the contract, so nobody who left can block it.
+
+use cleanroom_model::api::{Approver, ApproverKind, DocumentState};
+use cleanroom_model::error_codes::ErrorCode;
+use cleanroom_model::governance::{CONTRACT_OPTIONS, OptionStatus, SERVICE_OPTIONS, StatusRow};
+use cleanroom_model::ids::{ContractId, DocumentId, Identifier};
+use cleanroom_model::tables::{DOCUMENT_SWITCHES, DocumentKey, EXECUTION_SWITCHES};
+use kv::{Json, Pair, Write};
+use model::MemberId;
+use model::member::MemberStatus;
+use serde_json::{Value as JsonValue, json};
+
+use crate::admission::{self, Binding, Purpose};
+use crate::caller;
+use crate::contracts;
+use crate::document_state::{self, Loaded};
+use crate::proposals;
+use crate::reply::{Answer, Refusal, Reply};
+use crate::request::{Call, Caller};
+
+/// Whether something may go on, and if not, who says so.
+#[derive(Clone, Debug)]
+pub(crate) enum Consent {
+    Enabled,
+    Disabled(Refusal),
+}
+
+impl Consent {
+    fn view(&self) -> JsonValue {
+        match self {
+            Self::Enabled => json!({ "status": "enabled" }),
+            Self::Disabled(refusal) => json!({
+                "status": "disabled",
+                "reason": { "code": refusal.code.as_str(), "message": refusal.message },
+            }),
+        }
+    }
+
+    /// The refusal, if it is off.
+    pub(crate) fn require(self) -> Result<(), Refusal> {
+        match self {
+            Self::Enabled => Ok(()),
+            Self::Disabled(refusal) => Err(refusal),
+        }
+    }
+}
+
+/// Options of a contract.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum ContractOption {
+    Execution,
+    Logging,
+    Telemetry,
+}
+
+fn contract_option(call: &Call<'_>) -> Result<ContractOption, Refusal> {
+    match call.text("option") {
+        "execution" => Ok(ContractOption::Execution),
+        "logging" => Ok(ContractOption::Logging),
+        "telemetry" => Ok(ContractOption::Telemetry),
+        other => Err(Refusal::new(
+            ErrorCode::InvalidOption,
+            format!("option is execution, logging or telemetry, not {other:.64}"),
+        )),
+    }
+}
+
+/// `POST /contracts/{contractId}/runtimeoptions/{option}/status`
+pub(crate) fn contract_status(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
+    let option = contract_option(call)?;
+    let contract = known_or_admitted(call, changes)?;
+    let Some(accepted) = contracts::accepted(call, &contract)? else {
+        return Reply::json(&not_accepted(&contract).view());
+    };
+    let name = match option {
+        ContractOption::Execution => {
+            let required = accepted.required_members.as_deref();
+            return Reply::json(&execution(call, &contract, required)?.view());
+        }
+        ContractOption::Logging => "logging",
+        ContractOption::Telemetry => "telemetry",
+    };
+    let actions = [
+        format!("set_contract_runtime_options_enable_{name}"),
+        format!("set_contract_runtime_options_disable_{name}"),
+    ];
+    let actions: Vec<&str> = actions.iter().map(String::as_str).collect();
+    Reply::json(&json!({
+        "status": voted_option(call, &contract, name)?,
+        "proposalIds": proposals::open_for_contract(call, contract.as_str(), &actions)?,
+    }))
+}
+
+/// Members and users ask as themselves; nobody else without evidence.
+fn known_or_admitted(call: &Call<'_>, changes: &mut dyn Write) -> Result<ContractId, Refusal> {
+    let contract: ContractId = call.id("contractId")?;
+    if matches!(call.request.caller, Caller::Anonymous) {
+        let purpose = Purpose {
+            kind: "consent",
+            name: call.text("option"),
+        };
+        admission::admit(call, changes, &call.body()?, Binding::Optional, None, purpose)?;
+    } else {
+        caller::known(call)?;
+    }
+    Ok(contract)
+}
+
+fn voted_option(call: &Call<'_>, contract: &ContractId, name: &str) -> Result<OptionStatus, Refusal> {
+    let key = Pair(
+        contract.clone(),
+        name.parse::<Identifier>().expect("option names are identifiers"),
+    );
+    let row = CONTRACT_OPTIONS.get(call.state, &key)?;
+    Ok(row.map_or(OptionStatus::Disabled, |row| row.0.status))
+}
+
+/// `POST /contracts/{contractId}/runtimeoptions/{option}/{enable|disable}`
+pub(crate) fn switch_contract(call: &Call<'_>, changes: &mut dyn Write, status: OptionStatus) -> Answer {
+    let member = caller::active_member(call)?;
+    let contract: ContractId = call.id("contractId")?;
+    if contract_option(call)? != ContractOption::Execution {
+        return Err(Refusal::new(
+            ErrorCode::InvalidOption,
+            "logging and telemetry are changed by proposals; only execution has a switch per member",
+        ));
+    }
+    if contracts::accepted(call, &contract)?.is_none() {
+        return Err(Refusal::new(
+            ErrorCode::ContractNotAccepted,
+            format!("contract {contract} has not been accepted"),
+        ));
+    }
+    let key = Pair(contract, caller::member_approver(&member).approver_id);
+    EXECUTION_SWITCHES.put(changes, &key, &Json(StatusRow { status }))?;
+    Ok(Reply::empty())
+}
+
+fn not_accepted(contract: &ContractId) -> Consent {
+    Consent::Disabled(Refusal::new(
+        ErrorCode::ContractNotAccepted,
+        format!("contract {contract} has not been accepted"),
+    ))
+}
+
+/// Whether the contract's members consent to execution.
+pub(crate) fn contract_execution(call: &Call<'_>, contract: &ContractId) -> Result<Consent, Refusal> {
+    match contracts::accepted(call, contract)? {
+        Some(accepted) => execution(call, contract, accepted.required_members.as_deref()),
+        None => Ok(not_accepted(contract)),
+    }
+}
+
+fn execution(
+    call: &Call<'_>,
+    contract: &ContractId,
+    required: Option<&[MemberId]>,
+) -> Result<Consent, Refusal> {
+    let mut off = Vec::new();
+    for row in EXECUTION_SWITCHES.rows_with_prefix(call.state, &contract.key_prefix())? {
+        if row.value.0.status == OptionStatus::Enabled {
+            continue;
+        }
+        let Ok(member) = row.key.1.as_str().parse::<MemberId>() else {
+            continue;
+        };
+        let info = caller::member_info(call, &member)?;
+        let counts = info.is_some_and(|info| {
+            let entitled = required.map_or_else(|| caller::is_regular(&info), |list| list.contains(&member));
+            info.status == MemberStatus::Active && entitled
+        });
+        if counts {
+            off.push(member.to_string());
+        }
+    }
+    if off.is_empty() {
+        return Ok(Consent::Enabled);
+    }
+    let details = off
+        .iter()
+        .map(|id| json!({ "code": "ConsentDisabled", "memberId": id }))
+        .collect();
+    Ok(Consent::Disabled(
+        Refusal::new(
+            ErrorCode::ContractDisabled,
+            format!(
+                "execution of the contract is disabled by the following m[{}].",
+                off.join(",")
+            ),
+        )
+        .with_details(details),
+    ))
+}
+
+/// Options of a user document.
+#[derive(Clone, Copy, Eq, PartialEq)]
+pub(crate) enum DocumentOption {
+    Execution,
+    Telemetry,
+}
+
+impl DocumentOption {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Execution => "execution",
+            Self::Telemetry => "telemetry",
+        }
+    }
+}
+
+fn document_option(call: &Call<'_>) -> Result<DocumentOption, Refusal> {
+    match call.text("option") {
+        "execution" => Ok(DocumentOption::Execution),
+        "telemetry" => Ok(DocumentOption::Telemetry),
+        other => Err(Refusal::new(
+            ErrorCode::InvalidUserDocumentRuntimeOption,
+            format!("option is execution or telemetry, not {other:.64}"),
+        )),
+    }
+}
+
+/// `POST /contracts/{contractId}/userdocuments/{documentId}/runtimeoptions/{option}/status`
+pub(crate) fn document_status(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
+    let option = document_option(call)?;
+    let document: DocumentId = call.id("documentId")?;
+    let contract = known_or_admitted(call, changes)?;
+    let loaded = document_state::load(call, &Pair(contract, document.clone()))?;
+    Reply::json(&document_consent(call, &document, loaded.as_ref(), option)?.view())
+}
+
+/// Whether a document's approvers consent to `option`.
+pub(crate) fn document_consent(
+    call: &Call<'_>,
+    document: &DocumentId,
+    loaded: Option<&Loaded>,
+    option: DocumentOption,
+) -> Result<Consent, Refusal> {
+    let Some(loaded) = loaded.filter(|loaded| loaded.state == DocumentState::Accepted) else {
+        return Ok(Consent::Disabled(Refusal::new(
+            ErrorCode::UserDocumentNotAccepted,
+            format!("user document {document} has not been accepted"),
+        )));
+    };
+    let mut prefix = loaded.key.0.key_prefix();
+    prefix.extend(document.key_prefix());
+    prefix.extend(format!("{}/", option.as_str()).into_bytes());
+    let off: Vec<Pair<Identifier, Identifier>> = DOCUMENT_SWITCHES
+        .rows_with_prefix(call.state, &prefix)?
+        .into_iter()
+        .filter(|row| row.value.0.status == OptionStatus::Disabled)
+        .map(|row| row.key.1.1.1)
+        .collect();
+    if off.is_empty() {
+        return Ok(Consent::Enabled);
+    }
+    let names: Vec<&str> = off.iter().map(|Pair(_, id)| id.as_str()).collect();
+    let message = format!(
+        "{} of user document {document} is disabled by the following approvers [{}].",
+        option.as_str(),
+        names.join(",")
+    );
+    let details = off
+        .iter()
+        .map(|Pair(kind, id)| {
+            json!({
+                "code": "ConsentDisabled", "documentId": document, "option": option.as_str(),
+                "approverId": id, "approverIdType": kind,
+            })
+        })
+        .collect();
+    Ok(Consent::Disabled(
+        Refusal::new(ErrorCode::UserDocumentRuntimeOptionDisabled, message).with_details(details),
+    ))
+}
+
+/// `POST /contracts/{contractId}/userdocuments/{documentId}/runtimeoptions/{option}/{enable|disable}`
+pub(crate) fn switch_document(call: &Call<'_>, changes: &mut dyn Write, status: OptionStatus) -> Answer {
+    let known = caller::known(call)?;
+    let option = document_option(call)?;
+    let key: DocumentKey = Pair(call.id("contractId")?, call.id("documentId")?);
+    let loaded = document_state::load(call, &key)?.filter(|loaded| loaded.state == DocumentState::Accepted);
+    let decision = loaded.and_then(|loaded| loaded.decision).ok_or_else(|| {
+        Refusal::new(
+            ErrorCode::UserDocumentNotAccepted,
+            format!("contract {} has no accepted user document {}", key.0, key.1),
+        )
+    })?;
+    if !decision.approvers.contains(&known.who) {
+        return Err(Refusal::new(
+            ErrorCode::NotUserDocumentApprover,
+            "only approvers of the document may change its consent",
+        ));
+    }
+    if known.who.approver_id_type == ApproverKind::Member {
+        known.require_active()?;
+    }
+    let Approver {
+        approver_id,
+        approver_id_type,
+    } = known.who;
+    let kind: Identifier = approver_id_type.as_str().parse().expect("kinds are identifiers");
+    let option: Identifier = option.as_str().parse().expect("options are identifiers");
+    let switch = Pair(key.0, Pair(key.1, Pair(option, Pair(kind, approver_id))));
+    DOCUMENT_SWITCHES.put(changes, &switch, &Json(StatusRow { status }))?;
+    Ok(Reply::empty())
+}
+
+/// `POST /runtimeoptions/{option}/status`
+pub(crate) fn service_status(call: &Call<'_>) -> Answer {
+    caller::known(call)?;
+    let name = call.text("option");
+    let option = cleanroom_model::actions::ServiceOption::ALL
+        .into_iter()
+        .find(|option| option.as_str() == name)
+        .ok_or_else(|| Refusal::new(ErrorCode::InvalidOption, format!("there is no option {name:.64}")))?;
+    let row = SERVICE_OPTIONS.get(call.state, &option.key())?;
+    Reply::json(&json!({ "status": row.map_or(OptionStatus::Disabled, |row| row.0.status) }))
+}

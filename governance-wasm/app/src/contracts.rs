@@ -1,0 +1,274 @@
+//! Contracts: drafts by members, acceptance by vote (`governance-api.md` §7).
+
+use std::collections::BTreeMap;
+
+use cleanroom_model::api::DocumentState;
+use cleanroom_model::error_codes::ErrorCode;
+use cleanroom_model::governance::{
+    ACCEPTED_CONTRACTS, AcceptedContract, CONTRACTS, InvalidRequiredMembers, required_members,
+};
+use cleanroom_model::ids::ContractId;
+use kv::codec::Key as _;
+use kv::{TxId, Write};
+use model::{MemberId, ProposalId};
+use serde::{Deserialize, Serialize};
+use serde_json::Value as JsonValue;
+use serde_json::value::RawValue;
+
+use crate::caller;
+use crate::proposals;
+use crate::reply::{Answer, Refusal, Reply};
+use crate::request::Call;
+
+/// `PUT` body; `data` stays text, since only its metadata is ever looked at.
+#[derive(Deserialize)]
+struct PutBody<'a> {
+    #[serde(default)]
+    version: Option<String>,
+    #[serde(borrow, default)]
+    data: Option<&'a RawValue>,
+}
+
+/// `PUT /contracts/{contractId}`
+pub(crate) fn put(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
+    caller::active_member(call)?;
+    let id: ContractId = call.id("contractId")?;
+    if ACCEPTED_CONTRACTS.has(call.state, &id)? {
+        return Err(Refusal::new(
+            ErrorCode::ContractAlreadyAccepted,
+            "an accepted contract cannot be changed",
+        ));
+    }
+    let body: PutBody<'_> = serde_json::from_slice(&call.request.body).map_err(|e| {
+        Refusal::new(
+            ErrorCode::InvalidInput,
+            format!("the body is not of the expected form: {e}"),
+        )
+    })?;
+    let Some(data) = body.data.filter(|data| data.get() != "null") else {
+        return Err(Refusal::new(ErrorCode::DataMissing, "data is mandatory"));
+    };
+    let data: JsonValue = serde_json::from_str(data.get())
+        .map_err(|e| Refusal::new(ErrorCode::InvalidInput, format!("data is not JSON: {e}")))?;
+    let key = id.to_bytes();
+    let current = call.state.get(CONTRACTS.name(), &key)?.map(|row| row.version);
+    check_version(current, body.version.as_deref(), ErrorCode::ContractAlreadyExists)?;
+    if current.is_some() && proposal_of(call, &id)?.is_some() {
+        return Err(Refusal::new(
+            ErrorCode::ContractProposed,
+            "the contract is being voted on; withdraw the proposal before changing it",
+        ));
+    }
+    check_required_members(call, &data)?;
+    changes.put(
+        CONTRACTS.name(),
+        &key,
+        &kv::codec::canonical_json(&Draft { data: &data }),
+    )?;
+    Ok(Reply::empty())
+}
+
+#[derive(Serialize)]
+struct Draft<'a> {
+    data: &'a JsonValue,
+}
+
+/// Optimistic concurrency: nothing there and no version, or the version that is there.
+pub(crate) fn check_version(
+    current: Option<TxId>,
+    sent: Option<&str>,
+    exists: ErrorCode,
+) -> Result<(), Refusal> {
+    let sent = sent.filter(|version| !version.is_empty());
+    match (current, sent) {
+        (None, None) => Ok(()),
+        (Some(current), Some(sent)) if current.to_string() == sent => Ok(()),
+        (Some(current), None) => Err(Refusal::new(
+            exists,
+            format!("it exists with version {current}; send that version to change it"),
+        )),
+        (Some(current), Some(_)) => Err(Refusal::new(
+            ErrorCode::PreconditionFailed,
+            format!("the current version is {current}; read it again before changing it"),
+        )),
+        (None, Some(_)) => Err(Refusal::new(
+            ErrorCode::PreconditionFailed,
+            "a version was sent for something that does not exist",
+        )),
+    }
+}
+
+/// The members that `data` names must be regular members (`governance-api.md` §6.7 V2).
+fn check_required_members(call: &Call<'_>, data: &JsonValue) -> Result<(), Refusal> {
+    let invalid = |e: InvalidRequiredMembers| Refusal::new(ErrorCode::InvalidRequiredMembers, e.to_string());
+    for member in required_members(data).map_err(invalid)?.unwrap_or_default() {
+        let info = caller::member_info(call, &member)?;
+        if !info.is_some_and(|info| caller::is_regular(&info)) {
+            return Err(invalid(InvalidRequiredMembers::NotEligible(member)));
+        }
+    }
+    Ok(())
+}
+
+/// The open proposal that names the contract.
+fn proposal_of(call: &Call<'_>, id: &ContractId) -> Result<Option<ProposalId>, Refusal> {
+    Ok(
+        proposals::open_for_contract(call, id.as_str(), &["set_contract"])?
+            .into_iter()
+            .next(),
+    )
+}
+
+#[derive(Deserialize)]
+struct StoredDraft<'a> {
+    #[serde(borrow)]
+    data: &'a RawValue,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct StoredAccepted<'a> {
+    #[serde(borrow)]
+    data: &'a RawValue,
+    proposal_id: ProposalId,
+    final_votes: BTreeMap<MemberId, bool>,
+    #[serde(default)]
+    required_members: Option<Vec<MemberId>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct View<'a> {
+    id: &'a ContractId,
+    state: DocumentState,
+    version: TxId,
+    data: &'a RawValue,
+    proposal_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    final_votes: Option<Vec<VoteView>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    required_members: Option<Vec<MemberId>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct VoteView {
+    member_id: MemberId,
+    vote: bool,
+}
+
+fn corrupt(error: &serde_json::Error) -> Refusal {
+    Refusal::new(
+        ErrorCode::InternalError,
+        format!("a contract's row does not decode: {error}"),
+    )
+}
+
+/// `POST /contracts/{contractId}`
+pub(crate) fn read(call: &Call<'_>) -> Answer {
+    caller::known(call)?;
+    let id: ContractId = call.id("contractId")?;
+    let key = id.to_bytes();
+    if let Some(row) = call.state.get(ACCEPTED_CONTRACTS.name(), &key)? {
+        let stored: StoredAccepted<'_> = serde_json::from_slice(&row.value).map_err(|e| corrupt(&e))?;
+        let votes = stored
+            .final_votes
+            .into_iter()
+            .map(|(member_id, vote)| VoteView { member_id, vote });
+        return Reply::json(&View {
+            id: &id,
+            state: DocumentState::Accepted,
+            version: row.version,
+            data: stored.data,
+            proposal_id: stored.proposal_id.to_string(),
+            final_votes: Some(votes.collect()),
+            required_members: stored.required_members,
+        });
+    }
+    let row = call
+        .state
+        .get(CONTRACTS.name(), &key)?
+        .ok_or_else(|| not_found(&id))?;
+    let stored: StoredDraft<'_> = serde_json::from_slice(&row.value).map_err(|e| corrupt(&e))?;
+    let proposal = proposal_of(call, &id)?;
+    Reply::json(&View {
+        id: &id,
+        state: if proposal.is_some() {
+            DocumentState::Proposed
+        } else {
+            DocumentState::Draft
+        },
+        version: row.version,
+        data: stored.data,
+        proposal_id: proposal.map(|p| p.to_string()).unwrap_or_default(),
+        final_votes: None,
+        required_members: None,
+    })
+}
+
+fn not_found(id: &ContractId) -> Refusal {
+    Refusal::new(ErrorCode::ContractNotFound, format!("there is no contract {id}"))
+}
+
+/// `GET /contracts`
+pub(crate) fn list(call: &Call<'_>) -> Answer {
+    caller::known(call)?;
+    let query = call.query()?;
+    let filter = match query.get("state").map_or("", String::as_str) {
+        "" => None,
+        "Draft" => Some(DocumentState::Draft),
+        "Proposed" => Some(DocumentState::Proposed),
+        "Accepted" => Some(DocumentState::Accepted),
+        other => {
+            return Err(Refusal::new(
+                ErrorCode::InvalidParameter,
+                format!("state is Draft, Proposed or Accepted, not {other:.64}"),
+            ));
+        }
+    };
+    let mut items: BTreeMap<ContractId, (DocumentState, TxId)> = BTreeMap::new();
+    let proposed: Vec<String> = proposals::open(call)?
+        .into_iter()
+        .flat_map(|proposal| proposal.actions)
+        .filter(|action| action.name == "set_contract")
+        .filter_map(|action| action.args.get("contractId")?.as_str().map(ToOwned::to_owned))
+        .collect();
+    for row in CONTRACTS.rows(call.state)? {
+        let is_proposed = proposed.iter().any(|id| id == row.key.as_str());
+        let state = if is_proposed {
+            DocumentState::Proposed
+        } else {
+            DocumentState::Draft
+        };
+        items.insert(row.key, (state, row.version));
+    }
+    for row in ACCEPTED_CONTRACTS.rows(call.state)? {
+        items.insert(row.key, (DocumentState::Accepted, row.version));
+    }
+    let value: Vec<ListItem> = items
+        .into_iter()
+        .filter(|(_, (state, _))| filter.is_none_or(|wanted| wanted == *state))
+        .map(|(id, (state, version))| ListItem { id, state, version })
+        .collect();
+    Reply::json(&serde_json::json!({ "value": value }))
+}
+
+#[derive(Serialize)]
+struct ListItem {
+    id: ContractId,
+    state: DocumentState,
+    version: TxId,
+}
+
+/// The accepted contract, if it is accepted.
+pub(crate) fn accepted(call: &Call<'_>, id: &ContractId) -> Result<Option<AcceptedContract>, Refusal> {
+    Ok(ACCEPTED_CONTRACTS.get(call.state, id)?.map(|row| row.0))
+}
+
+/// Refuses names that are neither a draft nor an accepted contract.
+pub(crate) fn require_exists(call: &Call<'_>, id: &ContractId) -> Result<(), Refusal> {
+    if CONTRACTS.has(call.state, id)? || ACCEPTED_CONTRACTS.has(call.state, id)? {
+        return Ok(());
+    }
+    Err(not_found(id))
+}

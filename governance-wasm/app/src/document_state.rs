@@ -1,0 +1,245 @@
+//! Where a user document stands: draft, decision and ballots, read and changed in one place for
+//! both doors (`governance-api.md` §9.3, §10; decisions 2, 38).
+
+use cleanroom_model::api::{Approver, ApproverBallot, ApproverKind, Ballot, DocumentState, UserDocument};
+use cleanroom_model::error_codes::ErrorCode;
+use cleanroom_model::ids::Identifier;
+use cleanroom_model::tables::{
+    DOCUMENT_DECISIONS, DocumentDecision, DocumentKey, USER_DOCUMENTS, UserDocumentDraft,
+};
+use kv::{Json, TxId, Write};
+
+use crate::caller::{self, Known};
+use crate::reply::Refusal;
+use crate::request::Call;
+
+/// A document with what was decided about it.
+#[derive(Clone, Debug)]
+pub(crate) struct Loaded {
+    pub(crate) key: DocumentKey,
+    pub(crate) version: TxId,
+    pub(crate) draft: UserDocumentDraft,
+    pub(crate) decision: Option<DocumentDecision>,
+    pub(crate) state: DocumentState,
+}
+
+/// The document under `key`, if there is one.
+pub(crate) fn load(call: &Call<'_>, key: &DocumentKey) -> Result<Option<Loaded>, Refusal> {
+    let Some(row) = USER_DOCUMENTS.get_versioned(call.state, key)? else {
+        return Ok(None);
+    };
+    let decision = DOCUMENT_DECISIONS.get(call.state, key)?.map(|row| row.0);
+    let state = match &decision {
+        None => DocumentState::Draft,
+        Some(decision) => state_of(call, decision)?,
+    };
+    Ok(Some(Loaded {
+        key: key.clone(),
+        version: row.version,
+        draft: row.value.0,
+        decision,
+        state,
+    }))
+}
+
+/// One rejection rejects; so does an approver who is gone before voting, since nobody could ever
+/// complete the decision.
+fn state_of(call: &Call<'_>, decision: &DocumentDecision) -> Result<DocumentState, Refusal> {
+    if decision
+        .ballots
+        .iter()
+        .any(|ballot| ballot.ballot == Ballot::Rejected)
+    {
+        return Ok(DocumentState::Rejected);
+    }
+    let missing = missing(decision);
+    if missing.is_empty() {
+        return Ok(DocumentState::Accepted);
+    }
+    for approver in &missing {
+        if !caller::exists(call, approver)? {
+            return Ok(DocumentState::Rejected);
+        }
+    }
+    Ok(DocumentState::Proposed)
+}
+
+/// Approvers who have not voted.
+fn missing(decision: &DocumentDecision) -> Vec<Approver> {
+    decision
+        .approvers
+        .iter()
+        .filter(|approver| !has_voted(decision, approver))
+        .cloned()
+        .collect()
+}
+
+fn has_voted(decision: &DocumentDecision, approver: &Approver) -> bool {
+    decision
+        .ballots
+        .iter()
+        .any(|b| b.approver_id == approver.approver_id && b.approver_id_type == approver.approver_id_type)
+}
+
+impl Loaded {
+    /// Approvers who have not voted; of a draft, those who will be asked.
+    pub(crate) fn missing(&self, call: &Call<'_>) -> Result<Vec<Approver>, Refusal> {
+        match &self.decision {
+            Some(decision) => Ok(missing(decision)),
+            None => self.approvers(call),
+        }
+    }
+
+    /// Whether `who` accepted the document.
+    pub(crate) fn accepted_by(&self, who: &Approver) -> bool {
+        self.decision
+            .iter()
+            .flat_map(|decision| &decision.ballots)
+            .any(|b| {
+                b.ballot == Ballot::Accepted
+                    && b.approver_id == who.approver_id
+                    && b.approver_id_type == who.approver_id_type
+            })
+    }
+
+    /// Who decides if the decision began now: those named, else all active regular members.
+    pub(crate) fn approvers(&self, call: &Call<'_>) -> Result<Vec<Approver>, Refusal> {
+        if !self.draft.approvers.is_empty() {
+            return Ok(self.draft.approvers.clone());
+        }
+        let members = caller::active_regular_members(call)?;
+        if members.is_empty() {
+            return Err(Refusal::new(
+                ErrorCode::ApproversMissing,
+                "no approvers are named and no member is active",
+            ));
+        }
+        Ok(members.iter().map(caller::member_approver).collect())
+    }
+
+    /// Refuses what changes nothing any more.
+    pub(crate) fn require_undecided(&self) -> Result<(), Refusal> {
+        let (code, what) = match self.state {
+            DocumentState::Draft | DocumentState::Proposed => return Ok(()),
+            DocumentState::Accepted => (ErrorCode::UserDocumentAlreadyAccepted, "accepted"),
+            DocumentState::Rejected => (
+                ErrorCode::UserDocumentRejected,
+                "rejected; publish it under a new id",
+            ),
+        };
+        Err(Refusal::new(
+            code,
+            format!("user document {} was {what}", self.key.1),
+        ))
+    }
+
+    /// As it is read.
+    pub(crate) fn view(&self) -> UserDocument {
+        let creator = &self.draft.creator;
+        let decision = self.decision.as_ref();
+        UserDocument {
+            id: self.key.1.clone(),
+            state: self.state,
+            version: self.version,
+            contract_id: self.key.0.to_string(),
+            data: self.draft.data.clone(),
+            labels: self.draft.labels.clone(),
+            approvers: decision.map_or(&self.draft.approvers, |d| &d.approvers).clone(),
+            proposal_id: decision
+                .and_then(|d| d.proposal_id.as_ref())
+                .map(ToString::to_string)
+                .unwrap_or_default(),
+            proposer_id: decision
+                .map(|_| creator.approver_id.to_string())
+                .unwrap_or_default(),
+            proposer_id_type: decision.map(|_| creator.approver_id_type),
+            final_votes: decision.map(|d| d.ballots.clone()),
+            missing_approvers: decision.map(missing),
+        }
+    }
+}
+
+/// Freezes version and approvers without a ballot: the reference's explicit proposal.
+pub(crate) fn propose(
+    call: &Call<'_>,
+    changes: &mut dyn Write,
+    loaded: &Loaded,
+    proposal_id: Identifier,
+) -> Result<DocumentDecision, Refusal> {
+    let decision = DocumentDecision {
+        version: loaded.version,
+        approvers: loaded.approvers(call)?,
+        ballots: Vec::new(),
+        proposal_id: Some(proposal_id),
+    };
+    DOCUMENT_DECISIONS.put(changes, &loaded.key, &Json(decision.clone()))?;
+    Ok(decision)
+}
+
+/// Casts a ballot on `version`, freezing approvers with the first one.
+///
+/// `not_approver` and `closed` are the codes of the door the ballot came through.
+pub(crate) fn cast(
+    call: &Call<'_>,
+    changes: &mut dyn Write,
+    loaded: &Loaded,
+    known: &Known,
+    sent: &cleanroom_model::api::SubmitBallot,
+    not_approver: ErrorCode,
+) -> Result<DocumentDecision, Refusal> {
+    let mut decision = match &loaded.decision {
+        Some(decision) => decision.clone(),
+        None => DocumentDecision {
+            version: loaded.version,
+            approvers: loaded.approvers(call)?,
+            ballots: Vec::new(),
+            proposal_id: None,
+        },
+    };
+    if !decision.approvers.contains(&known.who) {
+        return Err(Refusal::new(
+            not_approver,
+            format!("{} is not an approver", known.who.approver_id),
+        ));
+    }
+    if known.who.approver_id_type == ApproverKind::Member {
+        known.require_active()?;
+    }
+    if has_voted(&decision, &known.who) {
+        return Err(Refusal::new(
+            ErrorCode::BallotAlreadySubmitted,
+            "this approver has voted; ballots are final",
+        ));
+    }
+    let ballot = match sent.ballot.as_ref().and_then(serde_json::Value::as_str) {
+        Some("accepted") => Ballot::Accepted,
+        Some("rejected") => Ballot::Rejected,
+        _ => {
+            return Err(Refusal::new(
+                ErrorCode::InvalidBallotValue,
+                "ballot is \"accepted\" or \"rejected\"",
+            ));
+        }
+    };
+    loaded.require_undecided()?;
+    if sent
+        .version
+        .as_ref()
+        .is_some_and(|version| *version != loaded.version.to_string())
+    {
+        return Err(Refusal::new(
+            ErrorCode::PreconditionFailed,
+            format!(
+                "the ballot is about another version; the current one is {}",
+                loaded.version
+            ),
+        ));
+    }
+    decision.ballots.push(ApproverBallot {
+        approver_id: known.who.approver_id.clone(),
+        approver_id_type: known.who.approver_id_type,
+        ballot,
+    });
+    DOCUMENT_DECISIONS.put(changes, &loaded.key, &Json(decision.clone()))?;
+    Ok(decision)
+}

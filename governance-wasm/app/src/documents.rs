@@ -1,0 +1,237 @@
+//! User documents: drafts by their creators, decided by their approvers (`governance-api.md` §9).
+
+use std::collections::BTreeSet;
+
+use cleanroom_model::api::{Approver, DocumentState, PutUserDocument, SubmitBallot};
+use cleanroom_model::error_codes::ErrorCode;
+use cleanroom_model::ids::{ContractId, DocumentId};
+use cleanroom_model::policy::WorkloadRole;
+use cleanroom_model::tables::{DocumentKey, USER_DOCUMENTS, UserDocumentDraft};
+use kv::{Json, Pair, Write};
+use serde_json::json;
+
+use crate::admission::{self, Binding, Purpose};
+use crate::caller;
+use crate::contracts::{check_version, require_exists};
+use crate::document_state::{self, Loaded};
+use crate::releases;
+use crate::reply::{Answer, Refusal, Reply};
+use crate::request::Call;
+use crate::runs;
+
+/// Most approvers of one document.
+const APPROVERS_MAX: usize = 256;
+/// Most labels of one document.
+const LABELS_MAX: usize = 64;
+
+pub(crate) fn not_found(key: &DocumentKey) -> Refusal {
+    Refusal::new(
+        ErrorCode::UserDocumentNotFound,
+        format!("contract {} has no such user document {}", key.0, key.1),
+    )
+}
+
+fn key_of(call: &Call<'_>) -> Result<DocumentKey, Refusal> {
+    Ok(Pair(call.id("contractId")?, call.id("documentId")?))
+}
+
+fn require(call: &Call<'_>, key: &DocumentKey) -> Result<Loaded, Refusal> {
+    document_state::load(call, key)?.ok_or_else(|| not_found(key))
+}
+
+/// `PUT /contracts/{contractId}/userdocuments/{documentId}`
+pub(crate) fn put(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
+    let known = caller::known(call)?;
+    known.require_active()?;
+    let key = key_of(call)?;
+    if key.1.as_str() == "accepted" {
+        return Err(Refusal::new(
+            ErrorCode::InvalidResourceName,
+            "documentId: accepted is a word of the paths",
+        ));
+    }
+    let existing = document_state::load(call, &key)?;
+    if let Some(loaded) = &existing {
+        loaded.require_undecided()?;
+    }
+    let body: PutUserDocument = call.body()?;
+    if body
+        .contract_id
+        .as_deref()
+        .is_some_and(|id| !id.is_empty() && id != key.0.as_str())
+    {
+        return Err(Refusal::new(
+            ErrorCode::ContractIdMismatch,
+            "contractId in the body is not the path's",
+        ));
+    }
+    let data = body
+        .data
+        .ok_or_else(|| Refusal::new(ErrorCode::DataMissing, "data is mandatory"))?;
+    require_exists(call, &key.0)?;
+    let current = existing.as_ref().map(|loaded| loaded.version);
+    check_version(
+        current,
+        body.version.as_deref(),
+        ErrorCode::UserDocumentAlreadyExists,
+    )?;
+    if let Some(loaded) = &existing {
+        if loaded.state != DocumentState::Draft {
+            return Err(Refusal::new(
+                ErrorCode::UserDocumentAlreadyProposed,
+                "approvers are deciding about it; it cannot change any more",
+            ));
+        }
+        if loaded.draft.creator != known.who {
+            return Err(Refusal::new(
+                ErrorCode::NotUserDocumentOwner,
+                "only its creator may change a user document",
+            ));
+        }
+    }
+    if body
+        .labels
+        .as_ref()
+        .is_some_and(|labels| labels.len() > LABELS_MAX)
+    {
+        return Err(Refusal::new(
+            ErrorCode::InvalidInput,
+            format!("at most {LABELS_MAX} labels"),
+        ));
+    }
+    let approvers = body.approvers.unwrap_or_default();
+    check_approvers(call, &approvers)?;
+    let draft = UserDocumentDraft {
+        data,
+        labels: body.labels,
+        approvers,
+        creator: known.who,
+    };
+    USER_DOCUMENTS.put(changes, &key, &Json(draft))?;
+    Ok(Reply::empty())
+}
+
+/// Approvers must exist and be distinct: a document with an unknown one could never be accepted.
+fn check_approvers(call: &Call<'_>, approvers: &[Approver]) -> Result<(), Refusal> {
+    let invalid = |why: String| Refusal::new(ErrorCode::InvalidApprovers, why);
+    if approvers.len() > APPROVERS_MAX {
+        return Err(invalid(format!("at most {APPROVERS_MAX} approvers")));
+    }
+    let mut seen = BTreeSet::new();
+    for approver in approvers {
+        let name = format!("{} {}", approver.approver_id_type.as_str(), approver.approver_id);
+        if !seen.insert(approver) {
+            return Err(invalid(format!("{name} is named twice")));
+        }
+        if !caller::exists(call, approver)? {
+            return Err(invalid(format!("there is no {name}")));
+        }
+    }
+    Ok(())
+}
+
+/// `POST /contracts/{contractId}/userdocuments/{documentId}`
+pub(crate) fn read(call: &Call<'_>) -> Answer {
+    caller::known(call)?;
+    Reply::json(&require(call, &key_of(call)?)?.view())
+}
+
+/// `GET /contracts/{contractId}/userdocuments?labelSelector=name:value,…`
+pub(crate) fn list(call: &Call<'_>) -> Answer {
+    caller::known(call)?;
+    let contract: ContractId = call.id("contractId")?;
+    let query = call.query()?;
+    let selector = selector(query.get("labelSelector").map_or("", String::as_str))?;
+    let mut value = Vec::new();
+    for row in USER_DOCUMENTS.rows_with_prefix(call.state, &contract.key_prefix())? {
+        let labels = row.value.0.labels;
+        let matches = selector
+            .iter()
+            .all(|(name, wanted)| labels.as_ref().and_then(|labels| labels.get(name)) == Some(wanted));
+        if matches {
+            let mut item = json!({ "id": row.key.1 });
+            if let (Some(labels), Some(item)) = (labels, item.as_object_mut()) {
+                item.insert("labels".into(), json!(labels));
+            }
+            value.push(item);
+        }
+    }
+    Reply::json(&json!({ "value": value }))
+}
+
+fn selector(text: &str) -> Result<Vec<(String, String)>, Refusal> {
+    text.split(',')
+        .filter(|_| !text.is_empty())
+        .map(|pair| {
+            let (name, value) = pair
+                .split_once(':')
+                .map_or(("", ""), |(n, v)| (n.trim(), v.trim()));
+            if name.is_empty() || value.is_empty() {
+                return Err(Refusal::new(
+                    ErrorCode::InvalidParameter,
+                    "labelSelector is a list of name:value, separated by commas",
+                ));
+            }
+            Ok((name.to_owned(), value.to_owned()))
+        })
+        .collect()
+}
+
+/// `POST /contracts/{contractId}/userdocuments/{documentId}/ballot` (decision 2)
+pub(crate) fn ballot(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
+    let known = caller::known(call)?;
+    let key = key_of(call)?;
+    let loaded = require(call, &key)?;
+    let sent: SubmitBallot = call.body()?;
+    if sent.version.is_none() {
+        return Err(Refusal::new(
+            ErrorCode::InvalidInput,
+            "version is mandatory: the version that was read",
+        ));
+    }
+    document_state::cast(
+        call,
+        changes,
+        &loaded,
+        &known,
+        &sent,
+        ErrorCode::NotUserDocumentApprover,
+    )?;
+    Ok(Reply::no_content())
+}
+
+/// `POST /contracts/{contractId}/userdocuments/accepted/{documentId}`: wrapped to an admitted
+/// workload.
+pub(crate) fn release(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
+    let document: DocumentId = call.id("documentId")?;
+    let purpose = Purpose {
+        kind: "document",
+        name: document.as_str(),
+    };
+    let admitted = admission::admit(call, changes, &call.body()?, Binding::Encrypt, None, purpose)?;
+    if let Some(record) = runs::permission(call, changes, &admitted, purpose, runs::Check::Release)?
+        && !record.documents.iter().any(|used| used.id == document)
+    {
+        let refusal = Refusal::new(
+            ErrorCode::NotInRun,
+            format!("the run does not use document {document}"),
+        );
+        return Err(admitted.refuse(call, changes, purpose, refusal));
+    }
+    admitted.require_role(
+        call,
+        changes,
+        purpose,
+        &[WorkloadRole::Launcher, WorkloadRole::Pod],
+    )?;
+    let key = Pair(admitted.contract.clone(), document.clone());
+    let loaded = require(call, &key)?;
+    if loaded.state != DocumentState::Accepted {
+        return Err(not_found(&key));
+    }
+    let plain = serde_json::to_vec(&loaded.view())
+        .map_err(|e| Refusal::new(ErrorCode::InternalError, e.to_string()))?;
+    let value = admitted.wrap(call, &plain)?;
+    releases::released(call, changes, &admitted, purpose, None)?;
+    Reply::json(&json!({ "value": value }))
+}

@@ -1,0 +1,53 @@
+//! Clean-room policies as they are read (`governance-api.md` §14, decision 17), and their digest.
+
+use cleanroom_model::api::AlternativeView;
+use cleanroom_model::claims::add_claims;
+use cleanroom_model::ids::ContractId;
+use cleanroom_model::policy::Claims;
+use kv::codec::canonical_json;
+use serde_json::json;
+
+use crate::admission;
+use crate::caller;
+use crate::proposals;
+use crate::reply::{Answer, Refusal, Reply};
+use crate::request::Call;
+
+/// `POST /contracts/{contractId}/cleanroompolicy`
+pub(crate) fn read(call: &Call<'_>) -> Answer {
+    caller::known(call)?;
+    let contract: ContractId = call.id("contractId")?;
+    let views = views(call, &contract)?;
+    let mut union = Claims::new();
+    for view in &views {
+        add_claims(&mut union, view.claims.clone());
+    }
+    Reply::json(&json!({
+        "proposalIds": proposals::open_for_contract(call, contract.as_str(), &["set_clean_room_policy"])?,
+        "policy": union,
+        "alternatives": views,
+    }))
+}
+
+/// All alternatives of a contract, by type and id.
+fn views(call: &Call<'_>, contract: &ContractId) -> Result<Vec<AlternativeView>, Refusal> {
+    Ok(admission::alternatives(call, contract)?
+        .into_iter()
+        .map(|placed| AlternativeView {
+            alternative: placed.id,
+            policy_type: placed.policy_type,
+            claims: placed.policy.claims,
+            role: placed.policy.role,
+            allow_static_evidence: placed.policy.allow_static_evidence,
+            tokens: placed.policy.tokens,
+        })
+        .collect())
+}
+
+/// Hex SHA-256 of the canonical JSON of `alternatives` as [`read`] shows them; tokens carry it,
+/// so a relying party can tell under which policy they were issued.
+pub(crate) fn digest(call: &Call<'_>, contract: &ContractId) -> Result<String, Refusal> {
+    Ok(hex::encode(
+        call.host.sha256(&canonical_json(&views(call, contract)?)),
+    ))
+}

@@ -1,0 +1,360 @@
+//! The evidence of a request: form, nonce, verification, bound key, signature. In this order,
+//! before any policy is looked at; a failure here writes nothing (decision 23).
+//!
+//! Source: `attestation-secrets-oidc.md` §1.1, §1.2, §1.7, §1.8; decisions 5, 6, 16, 18.
+
+use cleanroom_model::error_codes::ErrorCode;
+use cleanroom_model::policy::PolicyType;
+use cleanroom_model::tables::USED_NONCES;
+use model::b64;
+use model::evidence::{EncryptTo, Platform, SignedBy};
+use serde::Deserialize;
+use serde_json::Value as JsonValue;
+use serde_json::value::RawValue;
+
+use crate::host_services::{EvidenceError, SignatureAlg, VerifiedEvidence};
+use crate::reply::Refusal;
+use crate::request::Call;
+
+/// An attested request's body. The evidence stays text: only the host reads it.
+#[derive(Default, Deserialize)]
+pub(crate) struct Body {
+    #[serde(default)]
+    pub(crate) platform: Option<String>,
+    #[serde(default)]
+    pub(crate) attestation: Option<Box<RawValue>>,
+    #[serde(default)]
+    pub(crate) encrypt: Option<EncryptTo>,
+    #[serde(default)]
+    pub(crate) sign: Option<SignedBy>,
+    #[serde(default)]
+    pub(crate) data: Option<String>,
+    #[serde(default)]
+    pub(crate) timestamp: Option<JsonValue>,
+    #[serde(default)]
+    pub(crate) nonce: Option<String>,
+    #[serde(default, rename = "runId")]
+    pub(crate) run_id: Option<String>,
+    /// Of prerequisites: the run that is asked about.
+    #[serde(default)]
+    pub(crate) run: Option<JsonValue>,
+}
+
+/// Which key the evidence must bind.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Binding {
+    /// `encrypt.publicKey`: the answer is wrapped to it.
+    Encrypt,
+    /// `encrypt.publicKey`, which also signed `data`.
+    EncryptAndSign,
+    /// `sign.publicKey`, which signed `data`; events carry no other.
+    Sign,
+    /// `encrypt.publicKey` if present; static evidence may bind none, since nothing is given out.
+    Optional,
+}
+
+impl Binding {
+    const fn signed(self) -> bool {
+        matches!(self, Self::Sign | Self::EncryptAndSign)
+    }
+}
+
+/// Whether a contract takes evidence without a nonce.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum StaticRule {
+    /// Some alternative does.
+    Allowed,
+    /// None does.
+    Refused,
+    /// There is no policy at all.
+    NoPolicy,
+}
+
+/// A nonce that is good and not used yet.
+#[derive(Clone, Debug)]
+pub(crate) struct FreshNonce {
+    /// Key of its row among the used ones.
+    pub(crate) key: String,
+    text: String,
+    digest: Vec<u8>,
+    bytes: Vec<u8>,
+}
+
+/// Evidence that verified, bound to a key and, if fresh, to a nonce.
+pub(crate) struct Proof {
+    pub(crate) policy_type: PolicyType,
+    pub(crate) evidence: VerifiedEvidence,
+    /// The bound RSA key, PEM; absent only with [`Binding::Optional`].
+    pub(crate) key_pem: Option<String>,
+    /// Absent with static evidence.
+    pub(crate) nonce: Option<FreshNonce>,
+    /// The signed payload, decoded; empty if nothing is signed.
+    pub(crate) data: Vec<u8>,
+}
+
+/// The message that the reference's clients look for.
+pub(crate) const POLICY_MISSING: &str =
+    "The clean room policy is missing. Please propose a new clean room policy.";
+
+/// Key sizes that may be bound, in bits.
+const RSA_BITS: std::ops::RangeInclusive<u32> = 2048..=4096;
+/// How far a signed request's time may be off, in milliseconds.
+const CLOCK_SKEW_MS_MAX: u64 = 300_000;
+
+/// Checks a request's evidence.
+pub(crate) fn verify(
+    call: &Call<'_>,
+    body: &Body,
+    binding: Binding,
+    rule: impl FnOnce(PolicyType) -> Result<StaticRule, Refusal>,
+) -> Result<Proof, Refusal> {
+    let attestation = body
+        .attestation
+        .as_deref()
+        .filter(|raw| raw.get() != "null")
+        .ok_or_else(|| Refusal::new(ErrorCode::AttestationMissing, "attestation is missing"))?;
+    let form = read_form(body, binding)?;
+    let name = body.platform.as_deref().unwrap_or_default();
+    let platform = Platform::from_name(name).ok_or_else(|| unsupported(name))?;
+    let policy_type = PolicyType::from_name(platform.as_str()).ok_or_else(|| unsupported(name))?;
+    let nonce = read_nonce(call, body, || rule(policy_type))?;
+    if nonce.is_some() && form.key_pem.is_none() {
+        return Err(Refusal::new(
+            ErrorCode::EncryptionMissing,
+            "evidence with a nonce binds encrypt.publicKey too",
+        ));
+    }
+    let evidence = call
+        .host
+        .verify_evidence(platform.as_str(), attestation.get().as_bytes())
+        .map_err(|error| match error {
+            EvidenceError::UnsupportedPlatform(name) => unsupported(&name),
+            EvidenceError::Failed(reason) => Refusal::new(
+                ErrorCode::VerifySnpAttestationFailed,
+                format!("evidence does not verify: {reason}"),
+            ),
+        })?;
+    check_binding(call, &form, nonce.as_ref(), &evidence)?;
+    check_signature(call, body, &form, nonce.as_ref())?;
+    Ok(Proof {
+        policy_type,
+        evidence,
+        key_pem: form.key_pem,
+        nonce,
+        data: form.data,
+    })
+}
+
+fn unsupported(name: &str) -> Refusal {
+    Refusal::new(
+        ErrorCode::UnsupportedPlatform,
+        format!("platform {name:.64} is not accepted here"),
+    )
+}
+
+/// The request's parts, decoded.
+struct Form {
+    key_pem: Option<String>,
+    data: Vec<u8>,
+    signature: Option<Vec<u8>>,
+}
+
+fn read_form(body: &Body, binding: Binding) -> Result<Form, Refusal> {
+    let decode = |what: &str, text: &str| {
+        b64::decode(text)
+            .map_err(|e| Refusal::new(ErrorCode::InvalidInput, format!("{what} is not base64: {e}")))
+    };
+    let pem = |what: &str, text: &str| {
+        String::from_utf8(decode(what, text)?)
+            .map_err(|_| Refusal::new(ErrorCode::InvalidInput, format!("{what} is not PEM text")))
+    };
+    let encrypt = body
+        .encrypt
+        .as_ref()
+        .map(|to| pem("encrypt.publicKey", &to.public_key))
+        .transpose()?;
+    if matches!(binding, Binding::Encrypt | Binding::EncryptAndSign) && encrypt.is_none() {
+        return Err(Refusal::new(
+            ErrorCode::EncryptionMissing,
+            "encrypt.publicKey is missing",
+        ));
+    }
+    if !binding.signed() {
+        return Ok(Form {
+            key_pem: encrypt,
+            data: Vec::new(),
+            signature: None,
+        });
+    }
+    let sign = body
+        .sign
+        .as_ref()
+        .ok_or_else(|| Refusal::new(ErrorCode::SignatureMissing, "sign is missing"))?;
+    let signer = pem("sign.publicKey", &sign.public_key)?;
+    if encrypt.as_ref().is_some_and(|key| *key != signer) {
+        return Err(Refusal::new(
+            ErrorCode::SignatureMismatch,
+            "sign.publicKey is not encrypt.publicKey; the attested key must sign",
+        ));
+    }
+    let data = body
+        .data
+        .as_deref()
+        .ok_or_else(|| Refusal::new(ErrorCode::DataMissing, "data is missing"))?;
+    Ok(Form {
+        key_pem: Some(signer),
+        data: decode("data", data)?,
+        signature: Some(decode("sign.signature", &sign.signature)?),
+    })
+}
+
+fn read_nonce(
+    call: &Call<'_>,
+    body: &Body,
+    rule: impl FnOnce() -> Result<StaticRule, Refusal>,
+) -> Result<Option<FreshNonce>, Refusal> {
+    let Some(text) = body.nonce.as_deref().filter(|text| !text.is_empty()) else {
+        return match rule()? {
+            StaticRule::Allowed => Ok(None),
+            StaticRule::NoPolicy => Err(Refusal::new(
+                ErrorCode::VerifySnpAttestationFailed,
+                POLICY_MISSING,
+            )),
+            StaticRule::Refused => Err(Refusal::new(
+                ErrorCode::NonceMissing,
+                "no alternative of the policy takes evidence without a nonce; get one by POST /attestation/nonce",
+            )),
+        };
+    };
+    let invalid = |why: &str| Refusal::new(ErrorCode::NonceInvalid, why.to_owned());
+    let bytes = b64::decode(text).map_err(|_| invalid("the nonce is not base64"))?;
+    let expiry = call
+        .host
+        .check_nonce(&bytes)
+        .map_err(|e| invalid(&e.to_string()))?;
+    let key = format!("{expiry:013}-{}", hex::encode(&bytes));
+    if USED_NONCES.has(call.state, &key)? {
+        return Err(invalid(
+            "the nonce was used before; every request needs a new one",
+        ));
+    }
+    Ok(Some(FreshNonce {
+        key,
+        text: text.to_owned(),
+        digest: call.host.sha256(&bytes),
+        bytes,
+    }))
+}
+
+/// Report data must be SHA-256 of the key's text, then SHA-256 of the nonce or zeros; and the key
+/// must be an RSA key, so that reports made for other purposes cannot be used here.
+fn check_binding(
+    call: &Call<'_>,
+    form: &Form,
+    nonce: Option<&FreshNonce>,
+    evidence: &VerifiedEvidence,
+) -> Result<(), Refusal> {
+    let Some(pem) = &form.key_pem else {
+        return Ok(());
+    };
+    let mut expected = call.host.sha256(pem.as_bytes());
+    match nonce {
+        Some(nonce) => expected.extend(&nonce.digest),
+        None => expected.extend([0; 32]),
+    }
+    if evidence.report_data != expected {
+        return Err(Refusal::new(
+            ErrorCode::ReportDataMismatch,
+            "report data is not SHA-256 of the key's PEM text followed by SHA-256 of the nonce",
+        ));
+    }
+    if let Some(nonce) = nonce
+        && !evidence.quote_nonce.is_empty()
+        && evidence.quote_nonce != nonce.bytes
+    {
+        return Err(Refusal::new(
+            ErrorCode::NonceInvalid,
+            "the quote carries another nonce than the request",
+        ));
+    }
+    match call.host.rsa_bits(pem) {
+        Ok(bits) if RSA_BITS.contains(&bits) => Ok(()),
+        Ok(bits) => Err(Refusal::new(
+            ErrorCode::InvalidInput,
+            format!("the bound key has {bits} bits; RSA keys of 2048 to 4096 bits are accepted"),
+        )),
+        Err(error) => Err(Refusal::new(
+            ErrorCode::InvalidInput,
+            format!("the bound key is not an RSA key: {error}"),
+        )),
+    }
+}
+
+/// The attested key must have signed this very request; static requests, in the reference's form,
+/// sign the payload alone.
+fn check_signature(
+    call: &Call<'_>,
+    body: &Body,
+    form: &Form,
+    nonce: Option<&FreshNonce>,
+) -> Result<(), Refusal> {
+    let (Some(signature), Some(pem)) = (&form.signature, &form.key_pem) else {
+        return Ok(());
+    };
+    let text;
+    let message = match nonce {
+        None => form.data.as_slice(),
+        Some(nonce) => {
+            let timestamp = timestamp_digits(body.timestamp.as_ref())?;
+            let at: u64 = timestamp.parse().unwrap_or(u64::MAX);
+            if at.abs_diff(call.now_ms()) > CLOCK_SKEW_MS_MAX {
+                return Err(Refusal::new(
+                    ErrorCode::TimestampOutOfRange,
+                    "timestamp is more than five minutes off this service's time",
+                ));
+            }
+            let request = call.request;
+            let digest = hex::encode(call.host.sha256(&form.data));
+            text = format!(
+                "concordat-request-v1\n{}\n{}\n{}\n{timestamp}\n{digest}",
+                request.method, request.target, nonce.text
+            );
+            text.as_bytes()
+        }
+    };
+    let verified = call
+        .host
+        .verify_signature(SignatureAlg::RsaPssSha256, pem, message, signature);
+    if verified == Ok(true) {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        ErrorCode::SignatureMismatch,
+        "the signature is not of this request under the attested key",
+    ))
+}
+
+/// `timestamp` as digits: a decimal string or a whole number of milliseconds.
+pub(crate) fn timestamp_digits(timestamp: Option<&JsonValue>) -> Result<String, Refusal> {
+    let text = match timestamp {
+        None | Some(JsonValue::Null) => String::new(),
+        Some(JsonValue::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+    };
+    if text.is_empty() {
+        return Err(Refusal::new(ErrorCode::TimestampMissing, "timestamp is missing"));
+    }
+    if !text.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(Refusal::new(
+            ErrorCode::InvalidInput,
+            "timestamp is Unix milliseconds in decimal digits",
+        ));
+    }
+    if text.len() > 13 {
+        return Err(Refusal::new(
+            ErrorCode::TimestampTooLarge,
+            "timestamp has more than 13 digits",
+        ));
+    }
+    Ok(text)
+}

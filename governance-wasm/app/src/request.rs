@@ -1,0 +1,204 @@
+//! A request as the host hands it over, and readers for its parts.
+
+use std::collections::BTreeMap;
+use std::str::FromStr;
+
+use cleanroom_model::endpoints::Endpoint;
+use cleanroom_model::error_codes::ErrorCode;
+use cleanroom_model::ids::InvalidIdentifier;
+use kv::{Read, TxId};
+use serde::de::DeserializeOwned;
+
+use crate::host_services::HostServices;
+use crate::reply::Refusal;
+
+/// A caller known by certificate.
+#[derive(Clone, Debug)]
+pub struct Principal {
+    /// Member or user id.
+    pub id: String,
+    /// `member_data` or `user_data`, JSON text.
+    pub data_json: String,
+    /// Of members: whether the status is `Active`. True for users.
+    pub active: bool,
+}
+
+/// Who calls, as far as the host can tell.
+#[derive(Clone, Debug)]
+pub enum Caller {
+    /// A member's certificate.
+    Member(Principal),
+    /// A user's certificate.
+    User(Principal),
+    /// A token whose signature, times, issuer and audience were checked.
+    Token {
+        /// Issuer that the key is registered for.
+        issuer: String,
+        /// Claims, JSON object text.
+        claims_json: String,
+    },
+    /// Nobody in particular.
+    Anonymous,
+}
+
+/// A request. Path parameters are percent-decoded once and in the path's order.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// What is asked.
+    pub endpoint: Endpoint,
+    /// Path parameters.
+    pub parameters: Vec<(String, String)>,
+    /// HTTP method.
+    pub method: String,
+    /// Path with query, as sent.
+    pub target: String,
+    /// Query, as sent, without `?`.
+    pub query: String,
+    /// Who calls.
+    pub caller: Caller,
+    /// The body.
+    pub body: Vec<u8>,
+    /// Unix milliseconds.
+    pub received_at_ms: u64,
+    /// Id that this transaction will have if it commits.
+    pub transaction: TxId,
+    /// The latest committed transaction.
+    pub committed: TxId,
+}
+
+/// One call: the state, the host and the request, borrowed together.
+#[derive(Clone, Copy)]
+pub(crate) struct Call<'a> {
+    pub(crate) state: &'a dyn Read,
+    pub(crate) host: &'a dyn HostServices,
+    pub(crate) request: &'a Request,
+}
+
+impl Call<'_> {
+    /// A path parameter as an identifier.
+    pub(crate) fn id<T: FromStr<Err = InvalidIdentifier>>(&self, name: &str) -> Result<T, Refusal> {
+        let text = self
+            .request
+            .parameters
+            .iter()
+            .find(|(key, _)| key == name)
+            .map_or("", |(_, value)| value.as_str());
+        parse_id(name, text)
+    }
+
+    /// A path parameter as text.
+    pub(crate) fn text(&self, name: &str) -> &str {
+        self.request
+            .parameters
+            .iter()
+            .find(|(key, _)| key == name)
+            .map_or("", |(_, value)| value.as_str())
+    }
+
+    /// The query's parameters, decoded.
+    pub(crate) fn query(&self) -> Result<BTreeMap<String, String>, Refusal> {
+        parse_query(&self.request.query)
+    }
+
+    /// The body as JSON; an empty body is an empty object.
+    pub(crate) fn body<T: DeserializeOwned>(&self) -> Result<T, Refusal> {
+        let bytes: &[u8] = if self.request.body.is_empty() {
+            b"{}"
+        } else {
+            &self.request.body
+        };
+        serde_json::from_slice(bytes).map_err(|e| {
+            Refusal::new(
+                ErrorCode::InvalidInput,
+                format!("the body is not of the expected form: {e}"),
+            )
+        })
+    }
+
+    /// The host's clock, Unix milliseconds.
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.request.received_at_ms
+    }
+}
+
+/// An identifier from the path or a body.
+pub(crate) fn parse_id<T: FromStr<Err = InvalidIdentifier>>(name: &str, text: &str) -> Result<T, Refusal> {
+    text.parse()
+        .map_err(|e: InvalidIdentifier| Refusal::new(ErrorCode::InvalidResourceName, format!("{name}: {e}")))
+}
+
+/// Most parameters in a query.
+const QUERY_PARAMETERS_MAX: usize = 64;
+
+fn parse_query(text: &str) -> Result<BTreeMap<String, String>, Refusal> {
+    let mut parameters = BTreeMap::new();
+    for part in text.split('&').filter(|part| !part.is_empty()) {
+        let (name, value) = part.split_once('=').unwrap_or((part, ""));
+        let (name, value) = (percent_decode(name)?, percent_decode(value)?);
+        if parameters.len() >= QUERY_PARAMETERS_MAX {
+            return Err(Refusal::new(
+                ErrorCode::InvalidParameter,
+                "the query has too many parameters",
+            ));
+        }
+        if parameters.insert(name.clone(), value).is_some() {
+            return Err(Refusal::new(
+                ErrorCode::InvalidParameter,
+                format!("query parameter {name} is given twice"),
+            ));
+        }
+    }
+    Ok(parameters)
+}
+
+/// Decodes `%XX`; `+` stays a plus sign, as on paths.
+fn percent_decode(text: &str) -> Result<String, Refusal> {
+    if !text.contains('%') {
+        return Ok(text.to_owned());
+    }
+    let invalid = || {
+        Refusal::new(
+            ErrorCode::InvalidParameter,
+            "the query has a malformed percent escape",
+        )
+    };
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, tail)) = rest.split_first() {
+        if *first != b'%' {
+            bytes.push(*first);
+            rest = tail;
+            continue;
+        }
+        let (digits, tail) = tail.split_at_checked(2).ok_or_else(invalid)?;
+        let mut byte = [0];
+        hex::decode_to_slice(digits, &mut byte).map_err(|_| invalid())?;
+        bytes.extend(byte);
+        rest = tail;
+    }
+    String::from_utf8(bytes).map_err(|_| invalid())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queries_are_decoded_once_and_empty_parts_are_harmless() {
+        let query = parse_query("?&id=a%2Fb&x=1=2&&flag".trim_start_matches('?')).unwrap();
+        assert_eq!(query.get("id").map(String::as_str), Some("a/b"));
+        assert_eq!(query.get("x").map(String::as_str), Some("1=2"));
+        assert_eq!(query.get("flag").map(String::as_str), Some(""));
+    }
+
+    #[test]
+    fn repeated_keys_and_bad_escapes_are_refused() {
+        for bad in ["a=1&a=2", "a=%", "a=%4", "a=%zz", "a=%ff"] {
+            assert_eq!(
+                parse_query(bad).unwrap_err().code,
+                ErrorCode::InvalidParameter,
+                "{bad}"
+            );
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Secrets: put by members, users and unrestricted workloads; given to admitted workloads only
+//! (`attestation-secrets-oidc.md` §2).
+
+use cleanroom_model::error_codes::ErrorCode;
+use cleanroom_model::ids::{ContractId, IDENTIFIER_LEN_MAX, Identifier};
+use cleanroom_model::policy::WorkloadRole;
+use cleanroom_model::tables::{SECRETS, Secret};
+use kv::{Json, Pair, Write};
+use serde::Deserialize;
+use serde_json::{Value as JsonValue, json};
+
+use crate::admission::{self, Binding, Purpose};
+use crate::caller;
+use crate::contracts::require_exists;
+use crate::releases;
+use crate::reply::{Answer, Refusal, Reply};
+use crate::request::{Call, Caller};
+use crate::runs;
+
+/// Longest value, in UTF-16 code units, as clients count.
+const VALUE_LEN_MAX: usize = 25_600;
+/// Prefix of secrets that workloads put.
+const WORKLOAD_PREFIX: &str = "cleanroom";
+const DELEGATE_TYPE: &str = "secrets";
+
+#[derive(Deserialize)]
+struct PutBody {
+    #[serde(default)]
+    value: Option<JsonValue>,
+}
+
+/// `PUT /contracts/{contractId}/secrets/{secretName}`
+pub(crate) fn put(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
+    let contract: ContractId = call.id("contractId")?;
+    let name: Identifier = call.id("secretName")?;
+    let (prefix, body): (String, PutBody) = if matches!(call.request.caller, Caller::Anonymous) {
+        let purpose = Purpose {
+            kind: "secret-put",
+            name: name.as_str(),
+        };
+        let admitted = admission::admit(
+            call,
+            changes,
+            &call.body()?,
+            Binding::EncryptAndSign,
+            None,
+            purpose,
+        )?;
+        admitted.require_role(call, changes, purpose, &[])?;
+        let body = serde_json::from_slice(&admitted.data)
+            .map_err(|_| Refusal::new(ErrorCode::InvalidInput, "data is not a JSON object with a value"))?;
+        (WORKLOAD_PREFIX.to_owned(), body)
+    } else {
+        let known = caller::known(call)?;
+        known.require_active()?;
+        require_exists(call, &contract)?;
+        (known.who.approver_id.to_string(), call.body()?)
+    };
+    let value = match body.value {
+        Some(JsonValue::String(value)) if !value.is_empty() => value,
+        None | Some(JsonValue::Null | JsonValue::String(_)) => {
+            return Err(Refusal::new(
+                ErrorCode::ValueMissing,
+                "value is mandatory and not empty",
+            ));
+        }
+        Some(_) => return Err(Refusal::new(ErrorCode::InvalidInput, "value is a string")),
+    };
+    if value.encode_utf16().count() > VALUE_LEN_MAX {
+        return Err(Refusal::new(
+            ErrorCode::ValueTooLarge,
+            format!("value is longer than {VALUE_LEN_MAX} characters"),
+        ));
+    }
+    let secret_id = format!("{prefix}_{name}");
+    SECRETS.put(
+        changes,
+        &Pair(contract, secret_id.clone()),
+        &Json(Secret { value }),
+    )?;
+    Reply::json(&json!({ "secretId": secret_id }))
+}
+
+/// `GET /contracts/{contractId}/secrets`: ids, never values.
+pub(crate) fn list(call: &Call<'_>) -> Answer {
+    caller::known(call)?;
+    let contract: ContractId = call.id("contractId")?;
+    let value: Vec<JsonValue> = SECRETS
+        .rows_with_prefix(call.state, &contract.key_prefix())?
+        .into_iter()
+        .map(|row| json!({ "secretId": row.key.1 }))
+        .collect();
+    Reply::json(&json!({ "value": value }))
+}
+
+/// Whether a contract has a secret.
+pub(crate) fn exists(call: &Call<'_>, contract: &ContractId, id: &str) -> Result<bool, Refusal> {
+    Ok(SECRETS.has(call.state, &Pair(contract.clone(), id.to_owned()))?)
+}
+
+/// A full secret id: two identifiers joined by `_`.
+fn secret_id(text: &str) -> Result<&str, Refusal> {
+    let fits = (1..=IDENTIFIER_LEN_MAX.saturating_mul(2).saturating_add(1)).contains(&text.len());
+    let known = text
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
+    if fits && known {
+        return Ok(text);
+    }
+    Err(Refusal::new(
+        ErrorCode::InvalidResourceName,
+        "secretName: a secret id is made of A-Z a-z 0-9 . _ -",
+    ))
+}
+
+/// `POST /contracts/{contractId}/secrets/{secretName}`: the value, wrapped to the attested key.
+pub(crate) fn release(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
+    let id = secret_id(call.text("secretName"))?;
+    let purpose = Purpose {
+        kind: "secret",
+        name: id,
+    };
+    let kind: Identifier = DELEGATE_TYPE.parse().expect("an identifier");
+    let delegate_id = id.parse::<Identifier>().ok();
+    let delegate = delegate_id.as_ref().map(|id| (&kind, id));
+    let admitted = admission::admit(call, changes, &call.body()?, Binding::Encrypt, delegate, purpose)?;
+    admitted.require_role(call, changes, purpose, &[WorkloadRole::Pod])?;
+    if let Some(record) = runs::permission(call, changes, &admitted, purpose, runs::Check::Release)?
+        && !record.secret_ids.iter().any(|listed| listed == id)
+    {
+        let refusal = Refusal::new(ErrorCode::NotInRun, "the run does not use this secret");
+        return Err(admitted.refuse(call, changes, purpose, refusal));
+    }
+    let key = Pair(admitted.contract.clone(), id.to_owned());
+    let secret = SECRETS
+        .get(call.state, &key)?
+        .ok_or_else(|| Refusal::new(ErrorCode::SecretNotFound, "the contract has no such secret"))?
+        .0;
+    let value = admitted.wrap(call, secret.value.as_bytes())?;
+    releases::released(call, changes, &admitted, purpose, None)?;
+    Reply::json(&json!({ "value": value }))
+}

@@ -1,0 +1,173 @@
+//! Identity tokens for admitted workloads (`attestation-secrets-oidc.md` §3.1, decisions 7 and 25).
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use cleanroom_model::error_codes::ErrorCode;
+use cleanroom_model::ids::Identifier;
+use cleanroom_model::policy::{TokenGrant, WorkloadRole};
+use cleanroom_model::tables::RunRecord;
+use kv::Write;
+use serde_json::{Value as JsonValue, json};
+
+use crate::admission::{self, Admitted, AdmittedBy, Binding, Purpose};
+use crate::host_services::SignatureAlg;
+use crate::issuer::{self, Signer};
+use crate::policies;
+use crate::releases;
+use crate::reply::{Answer, Refusal, Reply};
+use crate::request::Call;
+use crate::runs;
+
+/// Longest life of a token, in seconds.
+pub(crate) const TOKEN_SECONDS_MAX: u64 = 3600;
+/// Life of a token when the request does not say, in seconds.
+const TOKEN_SECONDS_DEFAULT: u64 = 600;
+/// Longest subject, audience, tenant or token id, in bytes.
+const CLAIM_BYTES_MAX: usize = 512;
+const DELEGATE_TYPE: &str = "oauth-federation-subjects";
+
+/// What is asked for, within bounds.
+struct TokenRequest {
+    subject: String,
+    audience: String,
+    tenant: Option<String>,
+    token_id: Option<String>,
+    /// Unix seconds.
+    issued_at: u64,
+    expires_at: u64,
+}
+
+fn token_request(call: &Call<'_>) -> Result<TokenRequest, Refusal> {
+    let query = call.query()?;
+    let invalid = |name: &str, value: &str| {
+        Refusal::new(
+            ErrorCode::InvalidInput,
+            format!("Value for {name} '{value:.128}' is invalid."),
+        )
+    };
+    let text = |name: &str| -> Result<Option<String>, Refusal> {
+        match query.get(name).filter(|value| !value.is_empty()) {
+            Some(value) if value.len() > CLAIM_BYTES_MAX || value.chars().any(char::is_control) => {
+                Err(invalid(name, value))
+            }
+            other => Ok(other.cloned()),
+        }
+    };
+    let time = |name: &str| -> Result<Option<u64>, Refusal> {
+        text(name)?
+            .map(|value| value.parse().map_err(|_| invalid(name, &value)))
+            .transpose()
+    };
+    // The caller's clock is a hint: it can shorten a token's life, nothing else.
+    let issued_at = call.now_ms() / 1000;
+    time("iat")?;
+    time("nbf")?;
+    let latest = issued_at.saturating_add(TOKEN_SECONDS_MAX);
+    let expires_at = time("exp")?
+        .unwrap_or(issued_at.saturating_add(TOKEN_SECONDS_DEFAULT))
+        .min(latest);
+    if expires_at <= issued_at {
+        return Err(invalid("exp", query.get("exp").map_or("", String::as_str)));
+    }
+    Ok(TokenRequest {
+        subject: text("sub")?.ok_or_else(|| invalid("sub", ""))?,
+        audience: text("aud")?.ok_or_else(|| invalid("aud", ""))?,
+        tenant: text("tid")?,
+        token_id: text("jti")?,
+        issued_at,
+        expires_at,
+    })
+}
+
+/// `POST /contracts/{contractId}/oauth/token`
+pub(crate) fn issue(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
+    let body: crate::proof::Body = call.body()?;
+    check_form(&body)?;
+    let asked = token_request(call)?;
+    let purpose = Purpose {
+        kind: "token",
+        name: &asked.subject,
+    };
+    let kind: Identifier = DELEGATE_TYPE.parse().expect("an identifier");
+    let delegate_id = asked.subject.parse::<Identifier>().ok();
+    let delegate = delegate_id.as_ref().map(|id| (&kind, id));
+    let admitted = admission::admit(call, changes, &body, Binding::Encrypt, delegate, purpose)?;
+    admitted.require_role(call, changes, purpose, &[WorkloadRole::Pod])?;
+    let record = runs::permission(call, changes, &admitted, purpose, runs::Check::Release)?;
+    if !allowed(&admitted, record.as_ref(), &asked) {
+        let refusal = Refusal::new(
+            ErrorCode::TokenNotAllowed,
+            "neither the policy, a delegate nor the run allows a token for this subject and audience",
+        );
+        return Err(admitted.refuse(call, changes, purpose, refusal));
+    }
+    let signer = issuer::signer(call, &admitted.contract, asked.tenant.as_deref())?;
+    let token = sign(call, &admitted, &signer, &asked)?;
+    let value = admitted.wrap(call, token.as_bytes())?;
+    releases::released(call, changes, &admitted, purpose, Some(&asked.audience))?;
+    Reply::json(&json!({ "value": value }))
+}
+
+/// Missing evidence is told before malformed parameters, as clients expect.
+fn check_form(body: &crate::proof::Body) -> Result<(), Refusal> {
+    if body.attestation.is_none() {
+        return Err(Refusal::new(
+            ErrorCode::AttestationMissing,
+            "attestation is missing",
+        ));
+    }
+    if body.encrypt.is_none() {
+        return Err(Refusal::new(
+            ErrorCode::EncryptionMissing,
+            "encrypt.publicKey is missing",
+        ));
+    }
+    Ok(())
+}
+
+fn allowed(admitted: &Admitted, record: Option<&RunRecord>, asked: &TokenRequest) -> bool {
+    let grants = |grants: &[TokenGrant]| {
+        grants
+            .iter()
+            .any(|grant| grant.sub == asked.subject && grant.aud.contains(&asked.audience))
+    };
+    match (&admitted.by, record) {
+        (AdmittedBy::Delegate(delegate), _) => delegate.audiences.contains(&asked.audience),
+        (AdmittedBy::Alternative { .. }, Some(record)) => grants(&record.tokens),
+        (AdmittedBy::Alternative { tokens, .. }, None) => grants(tokens),
+    }
+}
+
+fn sign(
+    call: &Call<'_>,
+    admitted: &Admitted,
+    signer: &Signer,
+    asked: &TokenRequest,
+) -> Result<String, Refusal> {
+    let token_id = asked
+        .token_id
+        .clone()
+        .unwrap_or_else(|| hex::encode(call.host.random(16)));
+    let mut claims = json!({
+        "iss": signer.issuer_url,
+        "sub": asked.subject,
+        "aud": asked.audience,
+        "iat": asked.issued_at,
+        "nbf": asked.issued_at,
+        "exp": asked.expires_at,
+        "jti": token_id,
+        "contract_id": admitted.contract,
+        "policy_digest": policies::digest(call, &admitted.contract)?,
+        "release_txid": call.request.transaction,
+    });
+    if let (Some(run), Some(claims)) = (&admitted.run_id, claims.as_object_mut()) {
+        claims.insert("run_id".into(), JsonValue::String(run.to_string()));
+    }
+    let header = json!({ "alg": "RS256", "kid": signer.kid, "typ": "JWT" });
+    let part = |value: &JsonValue| URL_SAFE_NO_PAD.encode(value.to_string());
+    let input = format!("{}.{}", part(&header), part(&claims));
+    let signature = call
+        .host
+        .sign(&signer.key_name, SignatureAlg::RsaPkcs1Sha256, input.as_bytes())?;
+    Ok(format!("{input}.{}", URL_SAFE_NO_PAD.encode(signature)))
+}
