@@ -211,14 +211,8 @@ pub fn leaf(write_set_digest: Digest, commit_evidence_digest: Digest, claims_dig
     sha256_parts(&[&write_set_digest.0, &commit_evidence_digest.0, &claims_digest.0])
 }
 
-/// The key under which commit evidence is derived. The label has eight bytes: existing ledgers
-/// froze a truncated one (§8, quirk 1).
-#[must_use]
-pub fn commit_secret(ledger_secret: &[u8; 32]) -> Zeroizing<[u8; 32]> {
-    Zeroizing::new(hmac_sha256(ledger_secret, b"Commit S"))
-}
-
 /// The text that proves that transaction `id` was committed, once its receipt reveals it (§1.12).
+/// `commit_secret` derives from the ledger secret in force at `id`.
 #[must_use]
 pub fn commit_evidence(commit_secret: &[u8; 32], id: TxId) -> String {
     let nonce = hmac_sha256(commit_secret, id.to_string().as_bytes());
@@ -402,7 +396,7 @@ mod tests {
 
     #[test]
     fn commit_evidence_names_its_transaction() {
-        let secret = commit_secret(&[7; 32]);
+        let secret = [7; 32];
         let text = commit_evidence(&secret, TxId::new(2, 15));
         assert!(text.starts_with("ce:2.15:"));
         assert_eq!(text.len(), "ce:2.15:".len() + 64);
