@@ -486,6 +486,14 @@ mod tests {
                 "indefinite byte string",
                 vec![0xd2, 0x84, 0x5f, 0x41, 0, 0xff, 0xa0, 0x40, 0x40],
             ),
+            (
+                "huge list in a header",
+                assemble(&[&[0xa1, 0x04, 0x9b], &[0x7f; 8][..]].concat(), &[], None, &[]),
+            ),
+            (
+                "huge text in a header",
+                assemble(&[&[0xa1, 0x04, 0x7b], &[0x7f; 8][..]].concat(), &[], None, &[]),
+            ),
             ("deep header", assemble(&[0x81; 1000], &[], None, &[])),
             ("header is a list", assemble(&[0x80], &[], None, &[])),
             ("label is a list", assemble(&[0xa1, 0x80, 0x00], &[], None, &[])),

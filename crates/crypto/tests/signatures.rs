@@ -60,7 +60,7 @@ fn signatures_by_another_library_verify_in_both_and_altered_ones_in_neither() {
         other[0] ^= 1;
         for verifier in [&Native as &dyn VerifySignature, &Portable] {
             assert!(verifier.verify(alg, &spki, &other, &signature).is_err(), "{name}");
-            for index in 0..signature.len() {
+            for index in (0..signature.len()).step_by(5) {
                 let mut bad = signature.clone();
                 bad[index] ^= 0x10;
                 assert!(
