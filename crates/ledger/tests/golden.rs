@@ -11,11 +11,12 @@ use crypto::native::Native;
 use crypto::x509::Certificate;
 use kv::TxId;
 use ledger::chunk::{self, Chunk};
+use ledger::entry::Sealed;
 use ledger::names::{self, ChunkName};
 use ledger::receipt::{Receipt, ReceiptError};
 use ledger::replay::{Replay, ReplayError, Report};
-use ledger::signature::SignatureRows;
-use ledger::{cose_receipt, endorsement, entry, merkle, receipt};
+use ledger::signature::{SignatureRows, Signing};
+use ledger::{cose_receipt, endorsement, entry, merkle, receipt, signature};
 use model::Digest;
 use model::service::ServiceStatus;
 
@@ -111,6 +112,66 @@ fn our_tree_rows_are_the_reference_hosts_byte_for_byte() {
         }
     }
     assert_eq!(compared, 9);
+}
+
+#[test]
+fn our_signature_is_the_reference_hosts_byte_for_byte() {
+    let bytes = &chunks()[1];
+    let entries = chunk::parse(bytes).unwrap().entries;
+    let writes = entries.last().unwrap().decode_public().unwrap().maps;
+    let rows = SignatureRows::read(&writes).unwrap().unwrap();
+    let envelope = crypto::cose::Sign1::parse(&rows.cose).unwrap();
+    let kid = crypto::spki::key_id(&service_spki(1));
+    // `iat` is the one value that the ledger does not tell otherwise.
+    let claims = envelope.int_header(15).unwrap().as_map().unwrap();
+    let iat = crypto::cose::integer(&claims[0].1).unwrap().try_into().unwrap();
+    let id = TxId::new(2, 52);
+    let (issuer, subject) = ("service.example.com", "ledger.signature");
+    let protected = signature::cose_protected(signature::COSE_ES384, &kid, iat, issuer, subject, id);
+    assert_eq!(protected, envelope.protected());
+    assert_eq!(
+        signature::cose_assemble(&protected, envelope.signature()),
+        rows.cose
+    );
+    let written = signature::rows(Signing {
+        id,
+        root: rows.node.root,
+        node: rows.node.node,
+        node_certificate: &rows.node.cert,
+        node_signature: &model::b64::decode(&rows.node.sig).unwrap(),
+        cose: &rows.cose,
+        segment: rows.segment,
+    });
+    assert_eq!(written, writes);
+}
+
+#[test]
+fn our_entries_are_the_reference_hosts_byte_for_byte() {
+    let mut compared = 0;
+    for bytes in &chunks() {
+        for entry in &chunk::parse(bytes).unwrap().entries {
+            let public = entry.decode_public().unwrap();
+            let (claims, evidence) = (public.claims_digest, public.commit_evidence_digest);
+            let domains = entry::encode_domains(public.seqno, claims, evidence, &public.maps);
+            // The reference keeps no order of keys; where a table has one row there is nothing to order.
+            if public.maps.tables().all(|(_, changes)| changes.len() == 1) {
+                assert_eq!(domains.public, entry.public);
+                compared += 1;
+            } else {
+                assert_eq!(domains.public.len(), entry.public.len());
+            }
+            let sealed = Sealed {
+                tag: entry.tag,
+                iv: entry.iv,
+                ciphertext: entry.private.to_vec(),
+            };
+            assert_eq!(
+                entry::frame(entry.header.flags, entry.public, &sealed),
+                entry.frame
+            );
+        }
+    }
+    assert!(compared > 60, "{compared}");
 }
 
 /// Flips one bit in every `step`th byte of the entries of a chunk; parsing or the replay must
