@@ -1,5 +1,7 @@
 //! SHA-2, HMAC and HKDF.
 
+use std::io::{self, Read};
+
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use model::Digest;
 use sha2::Digest as _;
@@ -18,6 +20,24 @@ pub fn sha256_parts(parts: &[&[u8]]) -> Digest {
         hasher.update(part);
     }
     Digest(hasher.finalize().into())
+}
+
+/// SHA-256 of everything that `source` gives, read in pieces: programs and other large files.
+///
+/// # Errors
+///
+/// The source's.
+pub fn sha256_read(source: &mut impl Read) -> io::Result<Digest> {
+    let mut hasher = sha2::Sha256::new();
+    let mut piece = vec![0; 64 * 1024];
+    loop {
+        match source.read(&mut piece) {
+            Ok(0) => return Ok(Digest(hasher.finalize().into())),
+            Ok(count) => hasher.update(piece.get(..count).unwrap_or_default()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 /// SHA-384 of `bytes`: launch measurements.
@@ -48,6 +68,12 @@ pub fn hkdf_sha256(input_key: &[u8], info: &[u8]) -> [u8; 32] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_source_hashes_like_its_bytes() {
+        let bytes = vec![7; 200_000];
+        assert_eq!(sha256_read(&mut bytes.as_slice()).unwrap(), sha256(&bytes));
+    }
 
     #[test]
     fn parts_hash_like_their_concatenation() {

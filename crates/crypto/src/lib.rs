@@ -15,5 +15,5 @@ pub mod spki;
 pub mod verify;
 pub mod x509;
 
-pub use digest::{hkdf_sha256, hmac_sha256, sha256, sha256_parts, sha384};
+pub use digest::{hkdf_sha256, hmac_sha256, sha256, sha256_parts, sha256_read, sha384};
 pub use verify::{BadSignature, Portable, SignatureAlg, VerifySignature};

@@ -5,7 +5,7 @@ use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::{
     KeyPair, KeySize, OAEP_SHA256_MGF1SHA256, OaepPrivateDecryptingKey, PrivateDecryptingKey,
 };
-use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_SHA256, RSA_PSS_SHA256, RsaEncoding};
+use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_SHA256, RSA_PSS_SHA256, RSA_PSS_SHA384, RsaEncoding};
 use zeroize::Zeroizing;
 
 use super::KeyError;
@@ -135,6 +135,16 @@ impl RsaKeyPair {
     /// [`KeyError::Failed`] if the library fails.
     pub fn sign_pss_sha256(&self, message: &[u8]) -> Result<Vec<u8>, KeyError> {
         self.sign(&RSA_PSS_SHA256, message)
+    }
+
+    /// RSASSA-PSS over SHA-384 of `message`, salt 48: how AMD signs chip certificates, and so
+    /// the software attester.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::Failed`] if the library fails.
+    pub fn sign_pss_sha384(&self, message: &[u8]) -> Result<Vec<u8>, KeyError> {
+        self.sign(&RSA_PSS_SHA384, message)
     }
 
     /// RSASSA-PKCS1-v1_5 over SHA-256 of `message`.
