@@ -13,7 +13,7 @@ use crate::rejected::{Link, Rejected};
 
 /// RSASSA-PSS with SHA-384, MGF1-SHA-384 and salt 48, the trailer field left to its default.
 /// RFC 4055 §3.1.
-const PSS_SHA384: &[u8] = &[
+pub const PSS_SHA384: &[u8] = &[
     0x30, 0x41, 0x06, 0x09, 0x2A, 0x86, 0x48, 0x86, 0xF7, 0x0D, 0x01, 0x01, 0x0A, 0x30, 0x34, 0xA0, 0x0F,
     0x30, 0x0D, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x02, 0x05, 0x00, 0xA1, 0x1C,
     0x30, 0x1A, 0x06, 0x09, 0x2A, 0x86, 0x48, 0x86, 0xF7, 0x0D, 0x01, 0x01, 0x08, 0x30, 0x0D, 0x06, 0x09,
@@ -41,8 +41,8 @@ impl<'a> Certificate<'a> {
         let refuse = |problem: String| Rejected::Certificate { link, problem };
         let signed = Signed::from_der(der).map_err(|error| refuse(error.to_string()))?;
         let (_, parsed) = X509Certificate::from_der(der).map_err(|error| refuse(error.to_string()))?;
-        if parsed.signature_value.unused_bits != 0 {
-            return Err(refuse("signature is not whole bytes".to_owned()));
+        if !frame_is_exact(der, &parsed) {
+            return Err(refuse("is not in DER around its signed part".to_owned()));
         }
         Ok(Self { link, signed, parsed })
     }
@@ -119,4 +119,30 @@ fn encoded_algorithm<'a>(der: &'a [u8], signed: &[u8]) -> Option<&'a [u8]> {
     let after_signed = outer.data.get(signed.len()..)?;
     let (after_algorithm, _) = Any::from_der(after_signed).ok()?;
     after_signed.get(..after_signed.len().checked_sub(after_algorithm.len())?)
+}
+
+/// Whether what no signature covers is written in the one way that DER allows. The parser is
+/// more liberal (it overlooks the class of some tags), and a certificate shall have one form.
+fn frame_is_exact(der: &[u8], parsed: &X509Certificate<'_>) -> bool {
+    let signed: &[u8] = parsed.tbs_certificate.as_ref();
+    let signature: &[u8] = &parsed.signature_value.data;
+    let Some(algorithm) = encoded_algorithm(der, signed) else {
+        return false;
+    };
+    // A bit string starts with the number of bits to ignore, which is none.
+    let bits = element(0x03, &[&[0], signature]);
+    bits.and_then(|bits| element(0x30, &[signed, algorithm, &bits]))
+        .is_some_and(|exact| exact == der)
+}
+
+/// DER of an element below 64 KiB: tag, shortest form of the length, content (X.690 §10.1).
+fn element(tag: u8, parts: &[&[u8]]) -> Option<Vec<u8>> {
+    let content = parts.concat();
+    let [high, low] = u16::try_from(content.len()).ok()?.to_be_bytes();
+    let head = match (high, low) {
+        (0, 0..0x80) => vec![tag, low],
+        (0, _) => vec![tag, 0x81, low],
+        _ => vec![tag, 0x82, high, low],
+    };
+    Some([head, content].concat())
 }

@@ -274,6 +274,23 @@ impl VerifiedChain {
     }
 }
 
+/// The hardware id in a chip's certificate (VCEK, DER), as a report's chip id has it: for whoever
+/// makes reports. Nothing about the certificate is verified.
+///
+/// # Errors
+///
+/// [`Rejected::Certificate`] if it is none, or its hardware id is longer than 64 bytes.
+pub fn hardware_id(vcek_der: &[u8]) -> Result<[u8; 64], Rejected> {
+    let vcek = Certificate::parse(vcek_der, Link::Vcek)?;
+    let id = required(&vcek, &extension::HARDWARE_ID)?;
+    let mut padded = [0; 64];
+    let target = padded
+        .get_mut(..id.len())
+        .ok_or_else(|| vcek.refuse("hardware id is too long".to_owned()))?;
+    target.copy_from_slice(id);
+    Ok(padded)
+}
+
 /// The chain in `bundle`: signed throughout, valid now, and ending in a root pinned for
 /// `product`. Only chains with such a root are remembered, so strangers can't fill the memo.
 pub(crate) fn verify(

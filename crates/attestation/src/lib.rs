@@ -32,6 +32,8 @@ use model::Digest;
 use model::evidence::Platform;
 use serde_json::Value;
 
+pub use certificate::PSS_SHA384;
+pub use chain::hardware_id;
 pub use fields::parse_json;
 pub use memo::Memo;
 pub use rejected::{Link, Rejected};
