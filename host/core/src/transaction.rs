@@ -6,13 +6,8 @@
 use kv::access::{Access, access, classify};
 use kv::store::Store;
 use kv::{Context, Denied, Entry, Read, TxId, Versioned, Write, WriteSet};
+use ledger::limits::{KEY_SIZE_MAX, TABLE_NAME_SIZE_MAX, VALUE_SIZE_MAX, WRITE_SET_SIZE_MAX};
 
-/// Longest key, in bytes.
-pub const KEY_BYTES_MAX: usize = 64 * 1024;
-/// Longest value, in bytes.
-pub const VALUE_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// Most bytes of keys and values that one transaction writes.
-pub const WRITE_SET_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Most rows that one scan gives; `Table::rows` pages by the same number.
 pub const SCAN_ROWS_MAX: u32 = 1000;
 /// Most bytes that one scan gives to a guest.
@@ -124,7 +119,7 @@ impl Transaction {
             .get(table, key)
             .map_or(0, |old| key.len().saturating_add(old.map_or(0, <[u8]>::len)));
         let total = self.written_bytes.saturating_sub(replaced).saturating_add(size);
-        if total > WRITE_SET_BYTES_MAX {
+        if total > WRITE_SET_SIZE_MAX {
             return Err(denied(table, "the transaction would write more than 16 MiB"));
         }
         self.written_bytes = total;
@@ -226,10 +221,13 @@ impl Read for Transaction {
 impl Write for Transaction {
     fn put(&mut self, table: &str, key: &[u8], value: &[u8]) -> Result<(), Denied> {
         self.may_write(table)?;
-        if key.len() > KEY_BYTES_MAX {
+        if table.len() > TABLE_NAME_SIZE_MAX {
+            return Err(denied(table, "the table's name is longer than 256 bytes"));
+        }
+        if key.len() > KEY_SIZE_MAX {
             return Err(denied(table, "the key is longer than 64 KiB"));
         }
-        if value.len() > VALUE_BYTES_MAX {
+        if value.len() > VALUE_SIZE_MAX {
             return Err(denied(table, "the value is longer than 8 MiB"));
         }
         self.change(table, key, Some(value))
@@ -304,9 +302,9 @@ mod tests {
     #[test]
     fn sizes_are_bounded_and_overwriting_frees_room() {
         let mut tx = Transaction::new(Store::default(), Context::Update, ID);
-        let big = vec![0; VALUE_BYTES_MAX];
-        assert!(tx.put("t", b"k", &vec![0; VALUE_BYTES_MAX + 1]).is_err());
-        assert!(tx.put("t", &vec![0; KEY_BYTES_MAX + 1], b"").is_err());
+        let big = vec![0; VALUE_SIZE_MAX];
+        assert!(tx.put("t", b"k", &vec![0; VALUE_SIZE_MAX + 1]).is_err());
+        assert!(tx.put("t", &vec![0; KEY_SIZE_MAX + 1], b"").is_err());
         tx.put("t", b"k", &big).unwrap();
         tx.put("t", b"k", &big).unwrap();
         assert!(

@@ -1,0 +1,520 @@
+//! Proposals, ballots, withdrawals and acknowledgements.
+//!
+//! The host keeps the books and asks the constitution: it validates, resolves and applies. Every
+//! change is stored together with the signed message that caused it. Source: `ledger-host.md`
+//! §3.2–3.4, `governance-api.md` §5 and §6.6; ballots are data (see [`Vote`]).
+
+use std::collections::BTreeMap;
+
+use crypto::sha256_parts;
+use kv::{Context, Json, Raw, Singleton, TableError};
+use model::member::{MemberAck, MemberStatus};
+use model::proposal::{Failure, Moment, ProposalEvent, ProposalInfo, ProposalState, Resolution, Vote};
+use model::service::RECENT_PROPOSALS_DEFAULT;
+use model::tables::{
+    COSE_HISTORY, COSE_RECENT_PROPOSALS, MEMBER_ACKS, MEMBER_CERTS, MEMBER_ENCRYPTION_KEYS, MEMBER_INFO,
+    PROPOSALS, PROPOSALS_INFO, SERVICE_CONFIG, SIGNATURES,
+};
+use model::{Digest, FrameworkError, MemberId, ProposalId, b64};
+use serde::Deserialize;
+use serde_json::{Value as JsonValue, json};
+
+use crate::effects::Watched;
+use crate::guests::{Component, GuestFailure, Guests, Invalid, ResolveContext};
+use crate::identity::LedgerSecrets;
+use crate::member_request::{MemberRequest, MessageType};
+use crate::reply::Reply;
+use crate::shares::Entropy;
+use crate::transaction::Transaction;
+
+/// Greatest `created_at`: the replay window's keys have ten digits for it.
+const CREATED_AT_MAX: u64 = 9_999_999_999;
+
+/// Why a request changes nothing.
+pub(crate) struct Refusal {
+    pub(crate) reply: Reply,
+    /// For the log, if the service is at fault.
+    pub(crate) fault: Option<String>,
+}
+
+impl Refusal {
+    fn new(error: FrameworkError, message: impl Into<String>) -> Self {
+        Self {
+            reply: Reply::error(error, message),
+            fault: None,
+        }
+    }
+
+    fn internal(fault: impl Into<String>) -> Self {
+        Self {
+            reply: Reply::error(
+                FrameworkError::InternalError,
+                "the request failed inside the service",
+            ),
+            fault: Some(fault.into()),
+        }
+    }
+}
+
+impl From<GuestFailure> for Refusal {
+    fn from(failure: GuestFailure) -> Self {
+        Self {
+            reply: Reply::guest_failure(&failure),
+            fault: Some(failure.to_string()),
+        }
+    }
+}
+
+impl From<TableError> for Refusal {
+    fn from(error: TableError) -> Self {
+        match &error {
+            // The only denial that the host's own rights leave is size.
+            TableError::Denied(denied) => Self::new(FrameworkError::InvalidInput, denied.reason.clone()),
+            TableError::Malformed { .. } => Self::internal(error.to_string()),
+        }
+    }
+}
+
+/// One governance request at work.
+pub(crate) struct Governing<'a> {
+    /// Where everything is written; dropped on a refusal.
+    pub(crate) tx: Transaction,
+    pub(crate) guests: &'a dyn Guests,
+    pub(crate) secrets: &'a LedgerSecrets,
+    pub(crate) entropy: &'a mut Entropy,
+    /// Last signed root.
+    pub(crate) root: Digest,
+    /// The service was opened by this request.
+    pub(crate) opened: bool,
+    /// Members changed: open proposals are to be resolved again.
+    pub(crate) members_changed: bool,
+    /// Failures of guests that did not fail the request, for the log.
+    pub(crate) faults: Vec<String>,
+}
+
+impl Governing<'_> {
+    /// Carries the request out.
+    pub(crate) fn execute(&mut self, request: &MemberRequest) -> Result<Reply, Refusal> {
+        request.recheck(&self.tx).map_err(|error| Refusal {
+            reply: error.reply(),
+            fault: None,
+        })?;
+        let reply = match (request.kind(), request.proposal()) {
+            (MessageType::Proposal, _) => self.propose(request),
+            (MessageType::Ballot, Some(id)) => self.ballot(request, id),
+            (MessageType::Withdrawal, Some(id)) => self.withdraw(request, id),
+            (MessageType::StateDigest, _) => self.update_state_digest(request),
+            (MessageType::Ack, _) => self.acknowledge(request),
+            (MessageType::Ballot | MessageType::Withdrawal, None) => {
+                Err(Refusal::internal("a verified request without its proposal"))
+            }
+        }?;
+        self.resolve_others();
+        Ok(reply)
+    }
+
+    fn propose(&mut self, request: &MemberRequest) -> Result<Reply, Refusal> {
+        self.validate(request.payload())?;
+        let id = self.proposal_id(request.signature_digest());
+        self.remember(request, id)?;
+        PROPOSALS.put(&mut self.tx, &id, &Raw(request.payload().to_vec()))?;
+        let info = ProposalInfo {
+            proposer_id: request.signer(),
+            state: ProposalState::Open,
+            ballots: BTreeMap::new(),
+            final_votes: None,
+            vote_failures: None,
+            failure: None,
+        };
+        PROPOSALS_INFO.put(&mut self.tx, &id, &Json(info))?;
+        self.record(request)?;
+        let info = self.settle(id, Moment::Creation)?;
+        Ok(Reply::json(200, &proposal_summary(id, &info)))
+    }
+
+    /// Asks the constitution whether the proposal is well formed.
+    fn validate(&self, proposal: &[u8]) -> Result<(), Refusal> {
+        let child = self.tx.child(Context::Decide);
+        let constitution = constitution(&child)?;
+        let (_, verdict) = self.guests.validate(&constitution, child, proposal)?;
+        let Err(faults) = verdict else {
+            return Ok(());
+        };
+        let code = if faults.iter().all(|fault| fault.unavailable) {
+            FrameworkError::ActionNotAvailable
+        } else {
+            FrameworkError::ProposalFailedToValidate
+        };
+        let texts: Vec<String> = faults.iter().map(describe).collect();
+        Err(Refusal::new(
+            code,
+            format!("the proposal is not valid: {}", texts.join(", ")),
+        ))
+    }
+
+    /// A new proposal's id commits to the state that was read and to the signed request.
+    fn proposal_id(&self, signature: Digest) -> ProposalId {
+        ProposalId(sha256_parts(&[&self.root.0, &signature.0]))
+    }
+
+    /// Replay protection (`ledger-host.md` §3.2); no clock is involved.
+    fn remember(&mut self, request: &MemberRequest, id: ProposalId) -> Result<(), Refusal> {
+        if request.created_at() > CREATED_AT_MAX {
+            return Err(Refusal::new(
+                FrameworkError::InvalidCreatedAt,
+                format!("created_at {} has more than ten digits", request.created_at()),
+            ));
+        }
+        let time = format!("{:010}", request.created_at());
+        let key = format!("{time}:{}", request.signature_digest());
+        if let Some(Json(earlier)) = COSE_RECENT_PROPOSALS.get(&self.tx, &key)? {
+            return Err(Refusal::new(
+                FrameworkError::ProposalReplay,
+                format!("this signed proposal was submitted before, as {earlier}"),
+            ));
+        }
+        let mut recent: Vec<String> = COSE_RECENT_PROPOSALS
+            .rows(&self.tx)?
+            .into_iter()
+            .map(|row| row.key)
+            .collect();
+        let median = recent.get(recent.len() / 2).and_then(|key| key.split(':').next());
+        if let Some(median) = median.filter(|median| time.as_str() < *median) {
+            return Err(Refusal::new(
+                FrameworkError::ProposalCreatedTooLongAgo,
+                format!("created_at {time} is before {median}, the median of the recent proposals"),
+            ));
+        }
+        COSE_RECENT_PROPOSALS.put(&mut self.tx, &key, &Json(id.to_string()))?;
+        recent.push(key);
+        recent.sort_unstable();
+        let window = SERVICE_CONFIG
+            .get(&self.tx, &Singleton)?
+            .and_then(|row| row.0.recent_cose_proposals_window_size)
+            .unwrap_or(RECENT_PROPOSALS_DEFAULT);
+        let surplus = recent.len().saturating_sub(window as usize);
+        for key in recent.iter().take(surplus) {
+            COSE_RECENT_PROPOSALS.remove(&mut self.tx, key)?;
+        }
+        Ok(())
+    }
+
+    /// Keeps the signed message: every change can be traced to it.
+    fn record(&mut self, request: &MemberRequest) -> Result<(), Refusal> {
+        let text = Json(b64::encode(request.envelope()));
+        Ok(COSE_HISTORY.put(&mut self.tx, &request.signer(), &text)?)
+    }
+
+    fn ballot(&mut self, request: &MemberRequest, id: ProposalId) -> Result<Reply, Refusal> {
+        let mut info = self.proposal(id)?.ok_or_else(|| {
+            Refusal::new(
+                FrameworkError::ProposalNotFound,
+                format!("there is no proposal {id}"),
+            )
+        })?;
+        if info.state != ProposalState::Open {
+            return Err(not_open(info.state));
+        }
+        let vote = self.parse_ballot(request.payload(), id)?;
+        if let Some(earlier) = info.ballots.get(&request.signer()) {
+            if earlier == vote.script() {
+                return Ok(Reply::json(200, &proposal_summary(id, &info)));
+            }
+            return Err(Refusal::new(
+                FrameworkError::VoteAlreadyExists,
+                "a different ballot by this member is on record",
+            ));
+        }
+        info.ballots.insert(request.signer(), vote.script().to_owned());
+        PROPOSALS_INFO.put(&mut self.tx, &id, &Json(info))?;
+        self.record(request)?;
+        let info = self.settle(id, Moment::Ballot)?;
+        Ok(Reply::json(200, &proposal_summary(id, &info)))
+    }
+
+    fn parse_ballot(&self, payload: &[u8], id: ProposalId) -> Result<Vote, Refusal> {
+        #[derive(Deserialize)]
+        struct Body {
+            ballot: JsonValue,
+        }
+        let body: Body = serde_json::from_slice(payload)
+            .map_err(|e| Refusal::new(FrameworkError::InvalidInput, format!("the ballot's body: {e}")))?;
+        let vote = match &body.ballot {
+            JsonValue::String(_) | JsonValue::Object(_) => Vote::from_ballot(&body.ballot),
+            _ => {
+                return Err(Refusal::new(
+                    FrameworkError::InvalidInput,
+                    "ballot must be a string or an object",
+                ));
+            }
+        };
+        let vote = vote.ok_or_else(|| {
+            Refusal::new(
+                FrameworkError::UnsupportedBallot,
+                format!(
+                    "a ballot is {{\"vote\":\"accept\"}} or {{\"vote\":\"reject\"}}, or one of the scripts {:?} and {:?}",
+                    Vote::Accept.script(),
+                    Vote::Reject.script()
+                ),
+            )
+        })?;
+        if let Some(digest) = body.ballot.get("proposalDigest") {
+            let actual = PROPOSALS
+                .get(&self.tx, &id)?
+                .map(|Raw(text)| crypto::sha256(&text).to_string());
+            if digest.as_str() != actual.as_deref() {
+                return Err(Refusal::new(
+                    FrameworkError::InvalidInput,
+                    "proposalDigest is not the digest of the proposal's text",
+                ));
+            }
+        }
+        Ok(vote)
+    }
+
+    fn withdraw(&mut self, request: &MemberRequest, id: ProposalId) -> Result<Reply, Refusal> {
+        let Some(mut info) = self.proposal(id)? else {
+            return Ok(Reply::empty(204));
+        };
+        if info.proposer_id != request.signer() {
+            return Err(Refusal::new(
+                FrameworkError::AuthorizationFailed,
+                "only its proposer can withdraw a proposal",
+            ));
+        }
+        match info.state {
+            ProposalState::Withdrawn => return Ok(Reply::json(200, &proposal_summary(id, &info))),
+            ProposalState::Open => {}
+            other => return Err(not_open(other)),
+        }
+        close(&mut info, ProposalEvent::Withdrawn)?;
+        PROPOSALS_INFO.put(&mut self.tx, &id, &Json(info.clone()))?;
+        self.record(request)?;
+        Ok(Reply::json(200, &proposal_summary(id, &info)))
+    }
+
+    fn update_state_digest(&mut self, request: &MemberRequest) -> Result<Reply, Refusal> {
+        let member = request.signer();
+        let root = SIGNATURES
+            .get(&self.tx, &Singleton)?
+            .map(|row| row.0.root.to_string())
+            .unwrap_or_default();
+        let ack = MemberAck {
+            state_digest: root.clone(),
+            cose_sign1_req: None,
+        };
+        MEMBER_ACKS.put(&mut self.tx, &member, &Json(ack))?;
+        self.record(request)?;
+        Ok(Reply::json(
+            200,
+            &json!({"memberId": member, "stateDigest": root}),
+        ))
+    }
+
+    fn acknowledge(&mut self, request: &MemberRequest) -> Result<Reply, Refusal> {
+        #[derive(Deserialize)]
+        struct Body {
+            #[serde(rename = "stateDigest")]
+            state_digest: String,
+        }
+        let member = request.signer();
+        let Some(Json(mut ack)) = MEMBER_ACKS.get(&self.tx, &member)? else {
+            return Err(Refusal::new(
+                FrameworkError::AuthorizationFailed,
+                "there is no state digest to acknowledge; ask for one first",
+            ));
+        };
+        let body: Body = serde_json::from_slice(request.payload()).map_err(|e| {
+            Refusal::new(
+                FrameworkError::InvalidInput,
+                format!("the acknowledgement's body: {e}"),
+            )
+        })?;
+        if body.state_digest != ack.state_digest {
+            return Err(Refusal::new(
+                FrameworkError::StateDigestMismatch,
+                format!("the state digest on record is {}", ack.state_digest),
+            ));
+        }
+        ack.cose_sign1_req = Some(b64::encode(request.envelope()));
+        MEMBER_ACKS.put(&mut self.tx, &member, &Json(ack))?;
+        let Some(Json(mut info)) = MEMBER_INFO.get(&self.tx, &member)? else {
+            return Err(Refusal::internal(format!(
+                "member {member} has a certificate but no row"
+            )));
+        };
+        if info.status == MemberStatus::Accepted {
+            let before = Watched::read(&self.tx)?;
+            info.status = MemberStatus::Active;
+            MEMBER_INFO.put(&mut self.tx, &member, &Json(info))?;
+            before
+                .react(&mut self.tx, self.secrets, self.entropy)
+                .map_err(Refusal::internal)?;
+            self.members_changed = true;
+        }
+        Ok(Reply::empty(204))
+    }
+
+    fn proposal(&self, id: ProposalId) -> Result<Option<ProposalInfo>, Refusal> {
+        Ok(PROPOSALS_INFO.get(&self.tx, &id)?.map(|row| row.0))
+    }
+
+    /// Has the constitution decide an open proposal, and carries it out if it is carried.
+    fn settle(&mut self, id: ProposalId, moment: Moment) -> Result<ProposalInfo, Refusal> {
+        let mut info = self
+            .proposal(id)?
+            .ok_or_else(|| Refusal::internal(format!("proposal {id} has no row")))?;
+        let Raw(text) = PROPOSALS
+            .get(&self.tx, &id)?
+            .ok_or_else(|| Refusal::internal(format!("proposal {id} has no text")))?;
+        let context = ResolveContext {
+            proposal_id: id,
+            proposer_id: info.proposer_id,
+            moment,
+        };
+        let ballots: Vec<(MemberId, bool)> = votes(&info).into_iter().collect();
+        let child = self.tx.child(Context::Decide);
+        let constitution = constitution(&child)?;
+        let (_, resolution) = self
+            .guests
+            .resolve(&constitution, child, &context, &text, &ballots)?;
+        let event = match resolution {
+            Resolution::Open => ProposalEvent::StillOpen,
+            Resolution::Rejected => ProposalEvent::Rejected,
+            Resolution::Accepted => match self.apply(&constitution, &context, &text) {
+                Ok(()) => ProposalEvent::Applied,
+                Err(reason) => {
+                    info.failure = Some(Failure { reason, trace: None });
+                    ProposalEvent::ApplyFailed
+                }
+            },
+        };
+        close(&mut info, event)?;
+        PROPOSALS_INFO.put(&mut self.tx, &id, &Json(info.clone()))?;
+        Ok(info)
+    }
+
+    /// Applies a carried proposal in a child transaction: all of it, or nothing and a reason.
+    fn apply(
+        &mut self,
+        constitution: &Component,
+        context: &ResolveContext,
+        text: &[u8],
+    ) -> Result<(), String> {
+        let before = Watched::read(&self.tx).map_err(|e| e.to_string())?;
+        let child = self.tx.child(Context::Apply);
+        let mut child = match self.guests.apply(constitution, child, context, text) {
+            Ok((child, Ok(()))) => child,
+            Ok((_, Err(failed))) => return Err(format!("{}: {}", failed.action, failed.reason)),
+            Err(failure) => {
+                self.faults.push(failure.to_string());
+                return Err("the constitution failed while applying the proposal".to_owned());
+            }
+        };
+        let members = [
+            MEMBER_INFO.name(),
+            MEMBER_CERTS.name(),
+            MEMBER_ENCRYPTION_KEYS.name(),
+        ];
+        let members_changed = members
+            .iter()
+            .any(|table| child.write_set().table(table).is_some());
+        let secrets = self.secrets;
+        let entropy = &mut *self.entropy;
+        let opened = child.with_context(Context::Host, |child| before.react(child, secrets, entropy))?;
+        self.tx.absorb(child);
+        self.opened |= opened;
+        self.members_changed |= members_changed;
+        Ok(())
+    }
+
+    /// Resolves the open proposals again after members changed, in the order of their ids, until
+    /// nothing changes any more. It ends: every round but the last closes a proposal.
+    fn resolve_others(&mut self) {
+        while std::mem::take(&mut self.members_changed) {
+            let rows = match PROPOSALS_INFO.rows(&self.tx) {
+                Ok(rows) => rows,
+                Err(error) => {
+                    self.faults.push(error.to_string());
+                    return;
+                }
+            };
+            for row in rows {
+                let still_open =
+                    || matches!(self.proposal(row.key), Ok(Some(info)) if info.state == ProposalState::Open);
+                if row.value.0.state != ProposalState::Open || !still_open() {
+                    continue;
+                }
+                // A guest that gives no answer leaves this proposal open; the change stands.
+                if let Err(refusal) = self.settle(row.key, Moment::Change) {
+                    self.faults.extend(refusal.fault);
+                }
+            }
+        }
+    }
+}
+
+/// The constitution in force in this transaction.
+fn constitution(tx: &Transaction) -> Result<Component, Refusal> {
+    Component::constitution(tx.snapshot())
+        .ok_or_else(|| Refusal::internal("the constitution's component is missing"))
+}
+
+/// Moves a proposal on; a proposal that leaves `Open` keeps the votes it had.
+fn close(info: &mut ProposalInfo, event: ProposalEvent) -> Result<(), Refusal> {
+    info.state = info
+        .state
+        .after(event)
+        .map_err(|error| Refusal::internal(error.to_string()))?;
+    if info.state != ProposalState::Open {
+        info.final_votes = Some(votes(info));
+    }
+    Ok(())
+}
+
+fn votes(info: &ProposalInfo) -> BTreeMap<MemberId, bool> {
+    info.ballots
+        .iter()
+        .filter_map(|(member, script)| Some((*member, Vote::from_script(script)? == Vote::Accept)))
+        .collect()
+}
+
+fn not_open(state: ProposalState) -> Refusal {
+    Refusal::new(
+        FrameworkError::ProposalNotOpen,
+        format!("the proposal is {state:?} and takes no further messages"),
+    )
+}
+
+fn describe(fault: &Invalid) -> String {
+    format!(
+        "{} at position {}: {}",
+        fault.action, fault.position, fault.reason
+    )
+}
+
+/// A proposal as the API shows it (`governance-api.md` §5.2).
+#[must_use]
+pub fn proposal_summary(id: ProposalId, info: &ProposalInfo) -> JsonValue {
+    let mut summary = json!({
+        "proposalId": id,
+        "proposerId": info.proposer_id,
+        "proposalState": info.state,
+        "ballotCount": info.ballots.len(),
+    });
+    let mut add = |name: &str, value: JsonValue| {
+        if let Some(fields) = summary.as_object_mut() {
+            fields.insert(name.to_owned(), value);
+        }
+    };
+    if let Some(votes) = &info.final_votes {
+        add("finalVotes", json!(votes));
+    }
+    if let Some(failures) = &info.vote_failures {
+        add("voteFailures", json!(failures));
+    }
+    if let Some(failure) = &info.failure {
+        add("failure", json!(failure));
+    }
+    summary
+}

@@ -1,0 +1,296 @@
+//! A governance message whose signature has been verified.
+//!
+//! The only way to a [`MemberRequest`] is [`MemberRequest::verify`], so nothing unverified can
+//! reach the proposals. It runs on reader threads; since members may change before the writer
+//! takes the request up, [`MemberRequest::recheck`] repeats what depends on the state.
+//!
+//! Source: `ledger-host.md` §3.2.
+
+use crypto::cose::Sign1;
+use crypto::x509::Certificate;
+use crypto::{VerifySignature, sha256};
+use kv::{Raw, Read};
+use model::member::MemberStatus;
+use model::tables::{MEMBER_CERTS, MEMBER_INFO};
+use model::{Digest, FrameworkError, MemberId, ProposalId};
+use serde_json::json;
+
+use crate::reply::Reply;
+
+/// Largest body of a signed request, in bytes (decision 31).
+pub const BODY_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// What a signed request asks for; the message type under the signature must say the same.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum MessageType {
+    /// Submit a proposal.
+    Proposal,
+    /// Vote on one.
+    Ballot,
+    /// Take one back.
+    Withdrawal,
+    /// Ask for a fresh state digest.
+    StateDigest,
+    /// Acknowledge a state digest.
+    Ack,
+}
+
+impl MessageType {
+    /// The text in the protected header.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Proposal => "proposal",
+            Self::Ballot => "ballot",
+            Self::Withdrawal => "withdrawal",
+            Self::StateDigest => "state_digest",
+            Self::Ack => "ack",
+        }
+    }
+
+    /// Whether only active members may send it.
+    #[must_use]
+    pub const fn needs_active(self) -> bool {
+        match self {
+            Self::Proposal | Self::Ballot | Self::Withdrawal => true,
+            Self::StateDigest | Self::Ack => false,
+        }
+    }
+
+    /// Whether it names a proposal.
+    const fn names_proposal(self) -> bool {
+        matches!(self, Self::Ballot | Self::Withdrawal)
+    }
+}
+
+/// Why a governance message is not a member's request.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum AuthError {
+    /// The body is not a tagged COSE_Sign1 with an embedded payload, or a header is missing.
+    #[error("the signed message cannot be used: {0}")]
+    Malformed(String),
+    /// `kid` is no member's id.
+    #[error("signer is not a known member")]
+    UnknownSigner,
+    /// The member's certificate has expired or is not valid yet.
+    #[error("the signer's certificate is not valid at this time")]
+    CertificateExpired,
+    /// The signature is not the member's.
+    #[error("signature does not verify under the signer's certificate: {0}")]
+    Signature(String),
+    /// The message type belongs to another endpoint.
+    #[error("message type is {got:?}, this endpoint takes {expected:?}")]
+    Type {
+        /// What the endpoint takes.
+        expected: &'static str,
+        /// What the message says.
+        got: String,
+    },
+    /// The signer has not acknowledged a state digest yet, or was removed.
+    #[error("signer is not an active member")]
+    NotActive,
+    /// The signed proposal id is not the one in the path.
+    #[error("the signed proposal id differs from the one in the path")]
+    OtherProposal,
+    /// The state does not decode; a bug or corruption.
+    #[error("the service's state cannot be read: {0}")]
+    State(String),
+}
+
+impl AuthError {
+    /// The answer to the caller.
+    #[must_use]
+    pub fn reply(&self) -> Reply {
+        let text = self.to_string();
+        match self {
+            Self::OtherProposal => Reply::error(FrameworkError::InvalidResourceName, text),
+            Self::State(_) => Reply::error(FrameworkError::InternalError, "the request failed"),
+            _ => unauthenticated(&text),
+        }
+    }
+}
+
+/// 401 for a signed message, as `ledger-host.md` §3.2 shapes it.
+fn unauthenticated(reason: &str) -> Reply {
+    let error = FrameworkError::InvalidAuthenticationInfo;
+    let detail = json!({"auth_policy": "member_cose_sign1", "code": error.code(), "message": reason});
+    Reply::error_with(error, "Invalid authentication credentials.", vec![detail])
+        .with_header("www-authenticate", "COSE-SIGN1 realm=\"Signed request access\"")
+}
+
+/// A member's verified request.
+#[derive(Clone, Debug)]
+pub struct MemberRequest {
+    kind: MessageType,
+    signer: MemberId,
+    created_at: u64,
+    proposal: Option<ProposalId>,
+    payload: Vec<u8>,
+    envelope: Vec<u8>,
+    signature_digest: Digest,
+}
+
+impl MemberRequest {
+    /// Verifies a signed message against the members in `state`.
+    ///
+    /// `path_proposal` is the proposal in the request's path, for ballots and withdrawals;
+    /// `now` is Unix seconds.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthError`]; its [`AuthError::reply`] is the answer.
+    pub fn verify(
+        state: &(impl Read + ?Sized),
+        body: &[u8],
+        expected: MessageType,
+        path_proposal: Option<&ProposalId>,
+        verifier: &dyn VerifySignature,
+        now: u64,
+    ) -> Result<Self, AuthError> {
+        if body.len() > BODY_BYTES_MAX {
+            return Err(AuthError::Malformed("it is larger than 8 MiB".into()));
+        }
+        let message = Sign1::parse(body).map_err(|e| AuthError::Malformed(e.to_string()))?;
+        let signer = signer_of(&message)?;
+        let certificate = certificate_of(state, &signer)?;
+        if !certificate.valid_at(now) {
+            return Err(AuthError::CertificateExpired);
+        }
+        message
+            .verify(certificate.spki_der(), None, verifier)
+            .map_err(|e| AuthError::Signature(e.to_string()))?;
+        let got = text_header(&message, "ccf.gov.msg.type")?;
+        if got != expected.as_str() {
+            return Err(AuthError::Type {
+                expected: expected.as_str(),
+                got: got.chars().take(64).collect(),
+            });
+        }
+        let proposal = if expected.names_proposal() {
+            let signed = text_header(&message, "ccf.gov.msg.proposal_id")?;
+            let signed = signed.parse().map_err(|_| AuthError::OtherProposal)?;
+            if path_proposal != Some(&signed) {
+                return Err(AuthError::OtherProposal);
+            }
+            Some(signed)
+        } else {
+            None
+        };
+        let request = Self {
+            kind: expected,
+            signer,
+            created_at: created_at(&message)?,
+            proposal,
+            payload: message
+                .payload()
+                .ok_or_else(|| AuthError::Malformed("the payload is detached".into()))?
+                .to_vec(),
+            signature_digest: sha256(message.signature()),
+            envelope: body.to_vec(),
+        };
+        request.recheck(state)?;
+        Ok(request)
+    }
+
+    /// Repeats the checks that depend on the state: the signer is still a member and, where
+    /// needed, active.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthError::UnknownSigner`] or [`AuthError::NotActive`].
+    pub fn recheck(&self, state: &(impl Read + ?Sized)) -> Result<(), AuthError> {
+        if !MEMBER_CERTS.has(state, &self.signer).map_err(state_error)? {
+            return Err(AuthError::UnknownSigner);
+        }
+        if !self.kind.needs_active() {
+            return Ok(());
+        }
+        match MEMBER_INFO.get(state, &self.signer).map_err(state_error)? {
+            Some(info) if info.0.status == MemberStatus::Active => Ok(()),
+            _ => Err(AuthError::NotActive),
+        }
+    }
+
+    /// What it asks for.
+    #[must_use]
+    pub const fn kind(&self) -> MessageType {
+        self.kind
+    }
+
+    /// Who signed it. Paths that name a member must name this one.
+    #[must_use]
+    pub const fn signer(&self) -> MemberId {
+        self.signer
+    }
+
+    /// When it says it was signed, Unix seconds.
+    #[must_use]
+    pub const fn created_at(&self) -> u64 {
+        self.created_at
+    }
+
+    /// The proposal it names, if its type names one.
+    #[must_use]
+    pub const fn proposal(&self) -> Option<ProposalId> {
+        self.proposal
+    }
+
+    /// The signed payload.
+    #[must_use]
+    pub fn payload(&self) -> &[u8] {
+        &self.payload
+    }
+
+    /// The message as received.
+    #[must_use]
+    pub fn envelope(&self) -> &[u8] {
+        &self.envelope
+    }
+
+    /// SHA-256 of the signature's bytes.
+    #[must_use]
+    pub const fn signature_digest(&self) -> Digest {
+        self.signature_digest
+    }
+}
+
+fn state_error(error: impl std::fmt::Display) -> AuthError {
+    AuthError::State(error.to_string())
+}
+
+/// The member that `kid` names: its hex id as text.
+fn signer_of(message: &Sign1) -> Result<MemberId, AuthError> {
+    let kid = message
+        .kid()
+        .ok_or_else(|| AuthError::Malformed("the header kid is missing".into()))?;
+    std::str::from_utf8(kid)
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .ok_or(AuthError::UnknownSigner)
+}
+
+fn certificate_of(state: &(impl Read + ?Sized), signer: &MemberId) -> Result<Certificate, AuthError> {
+    let Raw(pem) = MEMBER_CERTS
+        .get(state, signer)
+        .map_err(state_error)?
+        .ok_or(AuthError::UnknownSigner)?;
+    let pem = std::str::from_utf8(&pem).map_err(state_error)?;
+    Certificate::from_pem(pem).map_err(state_error)
+}
+
+fn text_header<'a>(message: &'a Sign1, name: &str) -> Result<&'a str, AuthError> {
+    message
+        .text_header(name)
+        .and_then(ciborium::Value::as_text)
+        .ok_or_else(|| AuthError::Malformed(format!("the text header {name} is missing")))
+}
+
+fn created_at(message: &Sign1) -> Result<u64, AuthError> {
+    message
+        .text_header("ccf.gov.msg.created_at")
+        .and_then(ciborium::Value::as_integer)
+        .and_then(|number| u64::try_from(number).ok())
+        .ok_or_else(|| {
+            AuthError::Malformed("the header ccf.gov.msg.created_at is missing or not a time".into())
+        })
+}

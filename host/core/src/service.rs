@@ -1,0 +1,334 @@
+//! The service: calls in, outcomes out, and at the end of a batch the bytes to append.
+//!
+//! Everything runs on one thread, one call after another, on the state that the previous one
+//! left. An outcome may be told to its caller only after the batch that contains it is on disk.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crypto::native::KeyError;
+use kv::codec::Key as _;
+use kv::store::Store;
+use kv::{Context, Singleton, TxId, WriteSet};
+use ledger::limits;
+use model::endpoint::CallerKind;
+use model::service::{EndpointRow, ServiceInfo, ServiceStatus};
+use model::tables::{ENDPOINTS, SERVICE_INFO};
+use model::{Digest, FrameworkError};
+use zeroize::Zeroizing;
+
+use crate::commit::{self, Batch, CoseClaims, Log, SealError};
+use crate::governance::{Governing, Refusal};
+use crate::guests::{AppRequest, Caller, Component, Guests};
+use crate::identity::{NodeIdentity, ServiceIdentity, encode_identity};
+use crate::member_request::MemberRequest;
+use crate::reply::{Outcome, Reply};
+use crate::shares::Entropy;
+use crate::state::State;
+use crate::transaction::Transaction;
+
+/// What the service is asked to do.
+pub enum Call {
+    /// A member's signed request.
+    Governance(MemberRequest),
+    /// An application request on an endpoint that may write. The service sets `endpoint`,
+    /// `transaction` and `committed` of the request itself.
+    App {
+        /// Key of the endpoint's row: `<VERB> <path>`.
+        route: String,
+        /// The request.
+        request: AppRequest,
+    },
+}
+
+/// Settings that do not change while the process runs.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Issuer and subject of the service's signatures.
+    pub cose: CoseClaims,
+    /// Bytes after which a ledger chunk ends.
+    pub chunk_bytes_max: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            cose: CoseClaims::default(),
+            chunk_bytes_max: limits::CHUNK_SIZE_DEFAULT,
+        }
+    }
+}
+
+/// An endpoint as its row says, kept until the row changes.
+struct Route {
+    row: Arc<[u8]>,
+    component: Component,
+    export: u32,
+    callers: Vec<CallerKind>,
+}
+
+/// The state machine.
+pub struct Service {
+    store: Store,
+    log: Log,
+    identity: ServiceIdentity,
+    node: NodeIdentity,
+    settings: Settings,
+    entropy: Entropy,
+    status: ServiceStatus,
+    routes: BTreeMap<String, Route>,
+    views: Arc<[TxId]>,
+    startup_seqno: u64,
+    /// Last signature and the root it is over.
+    committed: TxId,
+    root: Digest,
+    cert_pem: Arc<str>,
+}
+
+/// What a service is put together from, before its first transaction.
+pub(crate) struct Parts {
+    pub(crate) store: Store,
+    pub(crate) log: Log,
+    pub(crate) identity: ServiceIdentity,
+    pub(crate) node: NodeIdentity,
+    pub(crate) settings: Settings,
+    pub(crate) entropy: Entropy,
+    pub(crate) views: Vec<TxId>,
+}
+
+impl Service {
+    /// Puts a service together and writes its first transaction, with a signature behind it.
+    pub(crate) fn begin(
+        parts: Parts,
+        first: &WriteSet,
+        flags: u8,
+        now: u64,
+    ) -> Result<(Self, Batch), SealError> {
+        let mut views = parts.views;
+        views.push(parts.log.next());
+        let mut service = Self {
+            startup_seqno: parts.log.next().seqno,
+            cert_pem: Arc::from(parts.identity.cert_pem.as_str()),
+            store: parts.store,
+            log: parts.log,
+            identity: parts.identity,
+            node: parts.node,
+            settings: parts.settings,
+            entropy: parts.entropy,
+            status: ServiceStatus::Opening,
+            routes: BTreeMap::new(),
+            views: views.into(),
+            committed: TxId::default(),
+            root: Digest::ZERO,
+        };
+        service.append(first, flags);
+        service.status = service.read_status();
+        let batch = service.seal(now)?.expect("the first transaction is pending");
+        Ok((service, batch))
+    }
+
+    /// Executes one call on the state that the previous one left.
+    pub fn execute(&mut self, call: Call, guests: &dyn Guests) -> Outcome {
+        match call {
+            Call::Governance(request) => self.governance(&request, guests),
+            Call::App { route, request } => self.application(&route, request, guests),
+        }
+    }
+
+    fn governance(&mut self, request: &MemberRequest, guests: &dyn Guests) -> Outcome {
+        let mut governing = Governing {
+            tx: Transaction::new(self.store.clone(), Context::Host, self.log.next()),
+            guests,
+            secrets: self.log.secrets(),
+            entropy: &mut self.entropy,
+            root: self.root,
+            opened: false,
+            members_changed: false,
+            faults: Vec::new(),
+        };
+        let result = governing.execute(request);
+        let Governing {
+            tx, opened, faults, ..
+        } = governing;
+        let mut outcome = match result {
+            Ok(reply) => self.commit(tx.into_write_set(), reply),
+            Err(Refusal { reply, fault }) => self.refused(reply, fault),
+        };
+        if opened && outcome.wrote {
+            self.status = self.read_status();
+            self.log.end_chunk();
+        }
+        if outcome.fault.is_none() && !faults.is_empty() {
+            outcome.fault = Some(faults.join("; "));
+        }
+        outcome
+    }
+
+    fn application(&mut self, route: &str, mut request: AppRequest, guests: &dyn Guests) -> Outcome {
+        if self.status != ServiceStatus::Open {
+            let reply = Reply::error(FrameworkError::FrontendNotOpen, "the service is not open");
+            return self.refused(reply, None);
+        }
+        // The row may have changed since the reader looked at it.
+        let Some(endpoint) = self.route(route, &request.caller) else {
+            let text = format!("the application no longer offers {route} to this caller");
+            return self.refused(Reply::error(FrameworkError::ResourceNotFound, text), None);
+        };
+        request.endpoint = endpoint.export;
+        let component = endpoint.component.clone();
+        request.transaction = self.log.next();
+        request.committed = self.committed;
+        let tx = Transaction::new(self.store.clone(), Context::Update, request.transaction);
+        match guests.update(&component, tx, &request) {
+            Ok((tx, response)) => {
+                let writes = if response.commits() {
+                    tx.into_write_set()
+                } else {
+                    WriteSet::default()
+                };
+                self.commit(writes, Reply::from(response))
+            }
+            Err(failure) => self.refused(Reply::guest_failure(&failure), Some(failure.to_string())),
+        }
+    }
+
+    /// The endpoint of this row, if the caller may use it.
+    fn route(&mut self, route: &str, caller: &Caller) -> Option<&Route> {
+        let row = self.store.get_shared(ENDPOINTS.name(), route.as_bytes())?;
+        let known = self
+            .routes
+            .get(route)
+            .is_some_and(|known| Arc::ptr_eq(&known.row, &row));
+        if !known {
+            let parsed: EndpointRow = serde_json::from_slice(&row).ok()?;
+            let component = Component::stored(&self.store, parsed.component.parse().ok()?)?;
+            let entry = Route {
+                row,
+                component,
+                export: parsed.export,
+                callers: parsed
+                    .authn_policies
+                    .iter()
+                    .filter_map(|policy| CallerKind::from_policy(policy))
+                    .collect(),
+            };
+            self.routes.insert(route.to_owned(), entry);
+        }
+        let kind = match caller {
+            Caller::Member(_) => CallerKind::Member,
+            Caller::User(_) => CallerKind::User,
+            Caller::Token { .. } => CallerKind::Jwt,
+            Caller::Anonymous => CallerKind::Anonymous,
+        };
+        self.routes
+            .get(route)
+            .filter(|route| route.callers.contains(&kind))
+    }
+
+    /// Turns a call's writes into an entry.
+    fn commit(&mut self, writes: WriteSet, reply: Reply) -> Outcome {
+        if writes.is_empty() {
+            return self.refused(reply, None);
+        }
+        if let Err(error) = limits::check(&writes) {
+            let reply = Reply::error(FrameworkError::ExecutionLimit, error.to_string());
+            return self.refused(reply, Some(error.to_string()));
+        }
+        let id = self.append(&writes, 0);
+        Outcome {
+            reply,
+            tx: id,
+            wrote: true,
+            fault: None,
+        }
+    }
+
+    /// An answer without an entry.
+    const fn refused(&self, reply: Reply, fault: Option<String>) -> Outcome {
+        Outcome {
+            reply,
+            tx: self.log.last(),
+            wrote: false,
+            fault,
+        }
+    }
+
+    fn append(&mut self, writes: &WriteSet, flags: u8) -> TxId {
+        let id = self.log.append(writes, flags);
+        self.store.apply(id, writes);
+        id
+    }
+
+    fn read_status(&self) -> ServiceStatus {
+        self.store
+            .get(SERVICE_INFO.name(), &Singleton.to_bytes())
+            .and_then(|row| serde_json::from_slice::<ServiceInfo>(row.value).ok())
+            .map_or(ServiceStatus::Opening, |info| info.status)
+    }
+
+    /// Whether the batch must be sealed before another call is executed.
+    #[must_use]
+    pub const fn batch_is_full(&self) -> bool {
+        let (entries, bytes) = self.log.pending();
+        commit::is_full(entries, bytes)
+    }
+
+    /// Ends the batch with a signature; `None` if nothing was written. `now` is Unix seconds.
+    ///
+    /// # Errors
+    ///
+    /// [`SealError`]; the service must not be used any further.
+    pub fn seal(&mut self, now: u64) -> Result<Option<Batch>, SealError> {
+        if !self.log.wants_seal() {
+            return Ok(None);
+        }
+        let (batch, rows, root) = self
+            .log
+            .seal(&self.identity, &self.node, &self.settings.cose, now)?;
+        self.store.apply(batch.last, &rows);
+        self.committed = batch.last;
+        self.root = root;
+        Ok(Some(batch))
+    }
+
+    /// Ends the open chunk, so that auditors see everything; before a clean stop, and on request.
+    ///
+    /// # Errors
+    ///
+    /// As [`Service::seal`].
+    pub fn end_chunk(&mut self, now: u64) -> Result<Option<Batch>, SealError> {
+        self.log.end_chunk();
+        self.seal(now)
+    }
+
+    /// What readers may see once the last batch is on disk.
+    #[must_use]
+    pub fn state(&self) -> State {
+        State {
+            store: self.store.clone(),
+            committed: self.committed,
+            root: self.root,
+            service_cert_pem: Arc::clone(&self.cert_pem),
+            node_id: self.node.id(),
+            views: Arc::clone(&self.views),
+            startup_seqno: self.startup_seqno,
+            proofs: Arc::clone(self.log.proofs()),
+        }
+    }
+
+    /// This node's key and certificate, for its listener.
+    #[must_use]
+    pub const fn node(&self) -> &NodeIdentity {
+        &self.node
+    }
+
+    /// The plain text of the sealed identity. It must be sealed and on disk before the first
+    /// batch is.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError`] if the service key cannot be exported.
+    pub fn identity_plain(&self) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+        encode_identity(&self.identity.key, self.log.secrets())
+    }
+}
