@@ -20,6 +20,8 @@ pub(crate) enum ServiceCommand {
     Nodes,
     /// Propose to open the service with its current identity
     Open,
+    /// The latest committed transaction
+    Commit,
     /// Status of a transaction
     Transaction {
         /// Transaction id, view.seqno
@@ -42,6 +44,7 @@ pub(crate) async fn run(command: ServiceCommand, session: &Session) -> Result<An
             let summary = Governance::new(&connection, &member).propose(&[action]).await?;
             Ok(describe(&summary))
         }
+        ServiceCommand::Commit => Ok(Answer::tree(connection.get("/node/commit").await?.json()?)),
         ServiceCommand::Transaction { id } => {
             let path = format!("/node/tx?transaction_id={id}");
             let answer: JsonValue = connection.get(&path).await?.json()?;

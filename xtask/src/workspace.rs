@@ -1,0 +1,69 @@
+//! Where things are in the checkout, and how programs of it are built and run.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, bail};
+
+/// The checkout's root.
+pub(crate) fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map_or_else(|| PathBuf::from("."), Path::to_path_buf)
+}
+
+/// The build folder, shared by everything that builds.
+pub(crate) fn target() -> PathBuf {
+    #[allow(clippy::disallowed_methods, reason = "cargo's own variable, read in this one place")]
+    let set = std::env::var("CARGO_TARGET_DIR").ok().filter(|dir| !dir.is_empty());
+    set.map_or_else(|| root().join("target"), PathBuf::from)
+}
+
+/// A built program of ours.
+pub(crate) fn program(name: &str) -> PathBuf {
+    target().join("release").join(name)
+}
+
+/// The Python of a virtual environment made by `setup`.
+pub(crate) fn python(venv: &str) -> PathBuf {
+    venv_dir(venv).join("bin").join("python")
+}
+
+/// A virtual environment's folder.
+pub(crate) fn venv_dir(venv: &str) -> PathBuf {
+    target().join(venv)
+}
+
+/// `cargo`, in the checkout.
+pub(crate) fn cargo(arguments: &[&str]) -> Command {
+    let mut command = Command::new("cargo");
+    command.args(arguments).current_dir(root()).stdin(Stdio::null());
+    command
+}
+
+/// Runs a command to its end; its failure is an error that names it.
+pub(crate) fn run(command: &mut Command) -> Result<()> {
+    let shown = format!("{command:?}");
+    let status = command.status().with_context(|| format!("cannot start {shown}"))?;
+    if !status.success() {
+        bail!("{shown} failed: {status}");
+    }
+    Ok(())
+}
+
+/// Runs a command and gives what it printed; its failure is an error with what it said.
+pub(crate) fn output(command: &mut Command) -> Result<String> {
+    let shown = format!("{command:?}");
+    let output = command.output().with_context(|| format!("cannot start {shown}"))?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        let printed = String::from_utf8_lossy(&output.stdout);
+        bail!("{shown} failed ({}):\n{printed}{said}", output.status);
+    }
+    String::from_utf8(output.stdout).with_context(|| format!("{shown} printed something that is not UTF-8"))
+}
+
+/// Builds every program of ours that the demo, the sandbox and the tests start.
+pub(crate) fn build_programs() -> Result<()> {
+    run(&mut cargo(&[
+        "build", "--release", "--quiet", "-p", "host", "-p", "cli", "-p", "pod", "-p", "spark-launcher",
+    ]))
+}
