@@ -9,5 +9,6 @@
 
 mod common;
 mod cvm;
+mod hostile;
 mod snp;
 mod uvm;
