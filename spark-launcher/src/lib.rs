@@ -1,1 +1,3 @@
-//! Being built.
+//! Runs an agreed query as a Spark job, once the ledger shows that everyone concerned consents.
+
+pub mod sql_gate;
