@@ -255,9 +255,6 @@ pub(crate) fn list(call: &Call<'_>) -> Answer {
     Reply::json(&answer)
 }
 
-/// A row as it is stored.
-type StoredRow = kv::Entry<Vec<u8>, Vec<u8>>;
-
 /// One row more than a page, to know whether there is another.
 fn rows(
     call: &Call<'_>,
@@ -265,7 +262,7 @@ fn rows(
     prefix: &[u8],
     mut after: Vec<u8>,
     page: u64,
-) -> Result<Vec<StoredRow>, Refusal> {
+) -> Result<Vec<kv::RawEntry>, Refusal> {
     const ROWS: u32 = 1000;
     let mut found = Vec::new();
     loop {

@@ -2,7 +2,7 @@
 //!
 //! Plain decisions over tables: no I/O, no clock, no keys. What the host must do for it is
 //! [`HostServices`]; who calls and what is asked comes as a [`Request`]. [`answer`] is the only
-//! entry. Nothing is released without an `Admitted`, which only `admission` can make.
+//! entry, and [`Endpoint`] says what can be asked. Nothing is released without an `Admitted`, which only `admission` can make.
 
 mod admission;
 mod caller;
@@ -30,6 +30,7 @@ mod tokens;
 mod user_proposals;
 mod users;
 
+pub use cleanroom_model::endpoints::Endpoint;
 pub use dispatch::answer;
 pub use host_services::{
     CryptoError, EvidenceError, HostServices, KeyKind, NonceError, SignatureAlg, VerifiedEvidence,
