@@ -1,0 +1,342 @@
+//! One writer, many readers, a bounded queue.
+//!
+//! The writer thread executes calls one after another and seals them in batches; a second thread
+//! appends and syncs each batch, publishes its state and only then lets its replies go. While a
+//! batch is being synced the writer executes the next one, so a batch grows as long as the disk
+//! is busy and is sealed as soon as it is free: one client pays one sync per write, many share it.
+
+use std::collections::VecDeque;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
+use std::thread::JoinHandle;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use host_core::{AppRequest, Batch, Call, Component, Guests, Outcome, Reply, Service, State};
+use kv::Context;
+use model::FrameworkError;
+use tokio::sync::oneshot;
+
+use crate::ledger_files::{LedgerFiles, LedgerFilesError, LedgerReader};
+
+/// Bounds of the queue and of batches.
+#[derive(Clone, Copy, Debug)]
+pub struct QueueLimits {
+    /// Calls that wait for the writer; further ones are refused.
+    pub queue_entries_max: usize,
+    /// Calls in one batch.
+    pub batch_entries_max: usize,
+}
+
+impl Default for QueueLimits {
+    fn default() -> Self {
+        Self {
+            queue_entries_max: 1024,
+            batch_entries_max: 256,
+        }
+    }
+}
+
+/// A call was not executed, or nobody knows whether its effects will last.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Unavailable {
+    /// The writer's queue is full; nothing was executed.
+    #[error("too many requests wait to be executed; try again")]
+    QueueFull,
+    /// The node stops or its ledger failed. Nothing is known of the call.
+    #[error("the node has stopped writing")]
+    Stopped,
+}
+
+impl Unavailable {
+    /// The answer to the caller.
+    #[must_use]
+    pub fn reply(self) -> Reply {
+        match self {
+            Self::QueueFull => Reply::error(FrameworkError::TooManyPendingTransactions, self.to_string())
+                .with_header("retry-after", "1"),
+            Self::Stopped => Reply::error(FrameworkError::InternalError, self.to_string()),
+        }
+    }
+}
+
+type Answer = oneshot::Sender<Outcome>;
+
+/// What the threads share.
+struct Shared {
+    inbox: Mutex<Inbox>,
+    wake: Condvar,
+    state: RwLock<Arc<State>>,
+    guests: Arc<dyn Guests>,
+    limits: QueueLimits,
+}
+
+/// Work for the writer.
+struct Inbox {
+    calls: VecDeque<(Call, Answer)>,
+    /// The syncing thread waits for a batch.
+    disk_idle: bool,
+    stopping: bool,
+    /// The ledger failed: nothing is executed any more.
+    failed: bool,
+}
+
+impl Shared {
+    fn inbox(&self) -> MutexGuard<'_, Inbox> {
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Stops everything: waiting calls are answered by their dropped senders.
+    fn fail(&self) {
+        let mut inbox = self.inbox();
+        inbox.failed = true;
+        inbox.calls.clear();
+        self.wake.notify_all();
+    }
+}
+
+/// What the writer does next.
+#[allow(clippy::large_enum_variant, reason = "moved once, from the queue to the writer")]
+enum Next {
+    Execute(Call, Answer),
+    Seal,
+    Stop,
+}
+
+impl Shared {
+    /// Blocks until there is something to do. A batch of `batched` calls is sealed once no call
+    /// waits and the disk is free, or once it is full.
+    fn next(&self, batched: usize, full: bool) -> Next {
+        let mut inbox = self.inbox();
+        loop {
+            if inbox.failed {
+                return Next::Stop;
+            }
+            let full = full || batched >= self.limits.batch_entries_max;
+            if !full && let Some((call, answer)) = inbox.calls.pop_front() {
+                return Next::Execute(call, answer);
+            }
+            if inbox.disk_idle {
+                if batched > 0 {
+                    inbox.disk_idle = false;
+                    return Next::Seal;
+                }
+                if inbox.stopping {
+                    inbox.disk_idle = false;
+                    return Next::Stop;
+                }
+            }
+            inbox = self.wake.wait(inbox).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+/// A sealed batch on its way to the disk, with what may be told once it is there.
+struct ToDisk {
+    batch: Option<Batch>,
+    state: State,
+    answers: Vec<(Answer, Outcome)>,
+}
+
+/// Gives calls to the writer and state to readers. Cheap to clone.
+#[derive(Clone)]
+pub struct Handle {
+    shared: Arc<Shared>,
+    ledger: LedgerReader,
+}
+
+impl Handle {
+    /// Executes a call; comes back when its batch is on disk.
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable`] if the queue is full or the writer has stopped.
+    pub async fn submit(&self, call: Call) -> Result<Outcome, Unavailable> {
+        let (answer, outcome) = oneshot::channel();
+        {
+            let mut inbox = self.shared.inbox();
+            if inbox.failed || inbox.stopping {
+                return Err(Unavailable::Stopped);
+            }
+            if inbox.calls.len() >= self.shared.limits.queue_entries_max {
+                return Err(Unavailable::QueueFull);
+            }
+            inbox.calls.push_back((call, answer));
+        }
+        self.shared.wake.notify_one();
+        outcome.await.map_err(|_| Unavailable::Stopped)
+    }
+
+    /// The last signed and synced state.
+    #[must_use]
+    pub fn state(&self) -> Arc<State> {
+        let state = self.shared.state.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&state)
+    }
+
+    /// Who runs the components.
+    #[must_use]
+    pub fn guests(&self) -> &Arc<dyn Guests> {
+        &self.shared.guests
+    }
+
+    /// Entries on disk, for receipts.
+    #[must_use]
+    pub const fn ledger(&self) -> &LedgerReader {
+        &self.ledger
+    }
+
+    /// Runs an update on the latest state and throws the result away, so that the slow verdicts
+    /// it needs are ready when the writer runs it (decision 26). Blocks; not for async threads.
+    pub fn prepare(&self, application: &Component, request: &AppRequest) {
+        let tx = self.state().trial(Context::Update);
+        // Whatever comes of it, the real call will find out for itself.
+        drop(self.shared.guests.update(application, tx, request));
+    }
+
+    /// Whether writing has failed for good: the node must be restarted.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.shared.inbox().failed
+    }
+}
+
+/// The running threads.
+pub struct Executor {
+    shared: Arc<Shared>,
+    writer: JoinHandle<()>,
+    disk: JoinHandle<()>,
+}
+
+/// Starts writer and disk thread on a service whose first batch is on disk.
+///
+/// # Errors
+///
+/// If a thread cannot be started.
+pub fn start(
+    service: Service,
+    files: LedgerFiles,
+    guests: Arc<dyn Guests>,
+    limits: QueueLimits,
+) -> std::io::Result<(Handle, Executor)> {
+    let shared = Arc::new(Shared {
+        inbox: Mutex::new(Inbox {
+            calls: VecDeque::new(),
+            disk_idle: true,
+            stopping: false,
+            failed: false,
+        }),
+        wake: Condvar::new(),
+        state: RwLock::new(Arc::new(service.state())),
+        guests,
+        limits,
+    });
+    let handle = Handle {
+        shared: Arc::clone(&shared),
+        ledger: files.reader(),
+    };
+    let (to_disk, batches) = sync_channel(1);
+    let for_writer = Arc::clone(&shared);
+    let writer = std::thread::Builder::new()
+        .name("writer".into())
+        .spawn(move || write(service, &for_writer, &to_disk))?;
+    let for_disk = Arc::clone(&shared);
+    let disk = std::thread::Builder::new()
+        .name("disk".into())
+        .spawn(move || sync(files, &for_disk, &batches))?;
+    let executor = Executor { shared, writer, disk };
+    Ok((handle, executor))
+}
+
+impl Executor {
+    /// Takes no further calls, finishes those that wait, ends the chunk and stops. Blocks.
+    /// Gives whether everything that was executed is on disk.
+    #[must_use]
+    pub fn stop(self) -> bool {
+        self.shared.inbox().stopping = true;
+        self.shared.wake.notify_all();
+        let clean = self.writer.join().is_ok() & self.disk.join().is_ok();
+        clean && !self.shared.inbox().failed
+    }
+}
+
+/// Marks the executor as failed if its thread ends by a panic: a service that cannot trust its
+/// memory must not sign.
+struct FailOnPanic<'a>(&'a Shared);
+
+impl Drop for FailOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.fail();
+        }
+    }
+}
+
+fn unix_seconds() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
+}
+
+/// The writer thread.
+fn write(mut service: Service, shared: &Shared, to_disk: &SyncSender<ToDisk>) {
+    let _guard = FailOnPanic(shared);
+    let mut answers = Vec::new();
+    loop {
+        let (sealed, last) = match shared.next(answers.len(), service.batch_is_full()) {
+            Next::Execute(call, answer) => {
+                let outcome = service.execute(call, &*shared.guests);
+                if let Some(fault) = &outcome.fault {
+                    tracing::warn!(tx = %outcome.tx, status = outcome.reply.status, "{fault}");
+                }
+                answers.push((answer, outcome));
+                continue;
+            }
+            Next::Seal => (service.seal(unix_seconds()), false),
+            Next::Stop if shared.inbox().failed => return,
+            Next::Stop => (service.end_chunk(unix_seconds()), true),
+        };
+        let batch = match sealed {
+            Ok(batch) => batch,
+            Err(error) => {
+                tracing::error!("the batch could not be signed, the node stops writing: {error}");
+                return shared.fail();
+            }
+        };
+        let job = ToDisk {
+            batch,
+            state: service.state(),
+            answers: std::mem::take(&mut answers),
+        };
+        if to_disk.send(job).is_err() || last {
+            return;
+        }
+    }
+}
+
+/// The disk thread.
+fn sync(mut files: LedgerFiles, shared: &Shared, batches: &Receiver<ToDisk>) {
+    let _guard = FailOnPanic(shared);
+    for job in batches {
+        if let Some(batch) = &job.batch
+            && let Err(error) = files.append(batch)
+        {
+            report(&error);
+            return shared.fail();
+        }
+        *shared.state.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(job.state);
+        shared.inbox().disk_idle = true;
+        shared.wake.notify_one();
+        for (answer, outcome) in job.answers {
+            // A caller that hung up is not told.
+            drop(answer.send(outcome));
+        }
+    }
+}
+
+fn report(error: &LedgerFilesError) {
+    let cause = std::error::Error::source(error).map(ToString::to_string);
+    tracing::error!(
+        cause,
+        "the ledger cannot be written, the node stops writing: {error}"
+    );
+}
