@@ -455,7 +455,7 @@ mod tests {
     #[test]
     fn no_file_but_the_sealed_one_opens() {
         let whole = sealed(&[5; 3000]);
-        let full = BLOCK_SIZE_MIN as usize + BLOCK_OVERHEAD as usize;
+        let full = BLOCK_SIZE_MIN as usize + NONCE_LEN + TAG_LEN;
         let first = HEADER_LEN..HEADER_LEN + full;
         let second = first.end..first.end + full;
 
