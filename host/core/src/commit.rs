@@ -132,14 +132,14 @@ impl Log {
         &self.proofs
     }
 
-    /// Makes the next signature end its chunk.
+    /// Makes the next signature end its chunk; nothing to do if the chunk is empty.
     pub(crate) const fn end_chunk(&mut self) {
-        self.end_chunk = true;
+        self.end_chunk = self.chunk_bytes > 0 || !self.batch.entry_sizes.is_empty();
     }
 
     /// Whether there is anything to sign: entries, or a chunk to end.
     pub(crate) const fn wants_seal(&self) -> bool {
-        !self.batch.entry_sizes.is_empty() || (self.end_chunk && self.chunk_bytes > 0)
+        !self.batch.entry_sizes.is_empty() || self.end_chunk
     }
 
     /// Entries and bytes of the batch so far.
