@@ -33,7 +33,10 @@ pub fn check_submission<'a, E: Iterator<Item = &'a Action>>(
     credentials: &impl Credentials,
 ) -> Result<(), Fault> {
     match action {
-        Action::SetCleanRoomPolicy(args) => policies::check_removal(state, args)?,
+        Action::SetCleanRoomPolicy(args) => {
+            check(action, state, credentials)?;
+            return policies::check_removal(state, args);
+        }
         // May follow the action that enables the issuer, in the same proposal.
         Action::RotateOidcKey(args) if issuers::enabled_by(earlier(), args.contract_id.as_ref()) => {
             return Ok(());
