@@ -1,0 +1,169 @@
+//! Issuers, ours and other people's, and the users that their tokens stand for.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
+mod common;
+
+use cleanroom_model::governance::{OIDC_ISSUERS, USER_IDENTITIES};
+use common::World;
+use model::tables;
+use serde_json::{Value as JsonValue, json};
+
+#[test]
+fn issuers_are_enabled_rotated_and_addressed_per_contract() {
+    let mut world = World::new("ann");
+    world.put_accepted("c1", None);
+    let url = |url: &str| json!({"issuer_url": url, "contractId": "c1"});
+    world.refuses("set_oidc_issuer_url", url("https://a"), "not enabled");
+    world.refuses("oidc_issuer_enable_rotate_signing_key", json!({}), "not enabled");
+    world.refuses(
+        "enable_oidc_issuer",
+        json!({"kid": "k", "contractId": "c2"}),
+        "not accepted",
+    );
+    // One proposal may do it all.
+    let all = json!([
+        {"name": "enable_oidc_issuer", "args": {"kid": "k", "contractId": "c1"}},
+        {"name": "set_oidc_issuer_url", "args": url("https://host/x")},
+        {"name": "oidc_issuer_enable_rotate_signing_key", "args": {"contractId": "c1"}}]);
+    assert_eq!(world.validate(all.clone()), Ok(()));
+    assert_eq!(world.apply(all), Ok(()));
+    world.carry("enable_oidc_issuer", json!({"kid": "other", "contractId": "c1"}));
+    let row = OIDC_ISSUERS.get(&world, &"c1".to_owned()).unwrap().unwrap().0;
+    assert_eq!(
+        (row.kid.as_str(), row.request_id),
+        ("k", 2),
+        "enabling again changes nothing"
+    );
+    assert_eq!(row.issuer_url.as_deref(), Some("https://host/x"));
+    assert_eq!(OIDC_ISSUERS.get(&world, &"*".to_owned()).unwrap(), None);
+    for bad in [
+        "http://host",
+        "https://",
+        "https:///x",
+        "https://h?x",
+        "https://h#x",
+        "https://u@h",
+        "https://h x",
+        "h",
+    ] {
+        world.refuses("set_oidc_issuer_url", url(bad), "https");
+    }
+}
+
+fn jwk(kid: &str) -> JsonValue {
+    let n = "qrqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqq";
+    json!({"kty": "RSA", "kid": kid, "n": format!("{n}w"), "e": "AQAB"})
+}
+
+#[test]
+fn each_token_key_is_believed_for_its_own_issuer_only() {
+    let mut world = World::new("ann");
+    let set = |issuer: &str, keys: &[JsonValue]| json!({"issuer": issuer, "jwks": {"keys": keys}});
+    world.carry("set_jwt_issuer", set("https://one/x", &[jwk("a"), jwk("b")]));
+    world.carry("set_jwt_issuer", set("https://two", &[jwk("b")]));
+    let issuers_of = |world: &World, kid: &str| -> Vec<String> {
+        let row = tables::JWT_KEYS.get(world, &kid.to_owned()).unwrap();
+        let keys = row.map(|row| row.0).unwrap_or_default();
+        assert!(
+            keys.iter()
+                .all(|key| key.constraint.as_ref() == Some(&key.issuer))
+        );
+        keys.into_iter().map(|key| key.issuer).collect()
+    };
+    assert_eq!(issuers_of(&world, "b"), ["https://one/x", "https://two"]);
+    let audience = tables::JWT_ISSUERS
+        .get(&world, &"https://two".to_owned())
+        .unwrap()
+        .unwrap()
+        .0
+        .audience;
+    assert_eq!(audience.as_deref(), Some("concordat"));
+    // A new set replaces the old one; without a set the keys stay.
+    world.carry("set_jwt_issuer", set("https://one/x", &[jwk("c")]));
+    assert_eq!(issuers_of(&world, "a"), Vec::<String>::new());
+    assert_eq!(issuers_of(&world, "b"), ["https://two"]);
+    world.carry(
+        "set_jwt_issuer",
+        json!({"issuer": "https://one/x", "audience": "other"}),
+    );
+    assert_eq!(issuers_of(&world, "c"), ["https://one/x"]);
+    world.carry("remove_jwt_issuer", json!({"issuer": "https://one/x"}));
+    assert_eq!(issuers_of(&world, "c"), Vec::<String>::new());
+    assert_eq!(issuers_of(&world, "b"), ["https://two"]);
+}
+
+#[test]
+fn malformed_issuers_and_keys_are_refused() {
+    let mut world = World::new("ann");
+    let with = |key: JsonValue| json!({"issuer": "https://one/x", "jwks": {"keys": [key]}});
+    world.refuses("set_jwt_issuer", json!({"issuer": ""}), "issuer must have");
+    world.refuses(
+        "set_jwt_issuer",
+        with(json!({"kid": "a", "kty": "RSA"})),
+        "cannot be used",
+    );
+    let mut key = jwk("a");
+    key["issuer"] = json!("https://elsewhere/x");
+    world.refuses("set_jwt_issuer", with(key.clone()), "another host");
+    key["issuer"] = json!("https://one/{tenantid}");
+    let actions = json!([{"name": "set_jwt_issuer", "args": with(key)}]);
+    assert_eq!(world.validate(actions), Ok(()));
+    let twice = json!({"issuer": "https://one/x", "jwks": {"keys": [jwk("a"), jwk("a")]}});
+    world.refuses("set_jwt_issuer", twice, "two keys");
+    let later = json!([{"name": "set_jwt_issuer", "args": {"issuer": "https://one", "auto_refresh": true}}]);
+    assert!(world.validate(later).unwrap_err()[0].unavailable);
+}
+
+#[test]
+fn an_identity_stays_with_its_issuer_and_tenant() {
+    let mut world = World::new("ann");
+    let user = |kind: &str, data: JsonValue| json!({"id": "u1", "accountType": kind, "data": data});
+    world.refuses("set_user_identity", user("microsoft", json!({})), "tenantId");
+    world.refuses(
+        "set_user_identity",
+        user("oidc", json!({"tenantId": "t"})),
+        "issuer",
+    );
+    world.refuses(
+        "set_user_identity",
+        user("google", json!({"tenantId": "t"})),
+        "unknown variant",
+    );
+    world.carry(
+        "set_user_identity",
+        user("oidc", json!({"issuer": "https://one", "identifier": "ana"})),
+    );
+    let row = USER_IDENTITIES
+        .get(&world, &"u1".parse().unwrap())
+        .unwrap()
+        .unwrap()
+        .0;
+    assert_eq!(
+        row.data.tenant_id, "https://one",
+        "the issuer stands in for a tenant"
+    );
+    world.refuses(
+        "set_user_identity",
+        user("oidc", json!({"issuer": "https://two"})),
+        "another issuer",
+    );
+    world.refuses(
+        "set_user_identity",
+        user("microsoft", json!({"tenantId": "https://one"})),
+        "another issuer",
+    );
+    world.carry(
+        "set_user_identity",
+        user("oidc", json!({"issuer": "https://one", "identifier": "anna"})),
+    );
+    world.carry("remove_user_identity", json!({"id": "u1"}));
+    world.carry("remove_user_identity", json!({"id": "u1"}));
+    world.carry(
+        "set_user_identity",
+        user("oidc", json!({"issuer": "https://two"})),
+    );
+    let invited = json!([{"name": "set_user_identity", "args":
+        {"id": "u2", "accountType": "microsoft", "invitationId": "i", "data": {"tenantId": "t"}}}]);
+    assert!(world.validate(invited).unwrap_err()[0].unavailable);
+}
