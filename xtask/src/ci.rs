@@ -14,9 +14,25 @@ pub(crate) fn ci() -> Result<()> {
     step("formatting", &mut cargo(&["fmt", "--all", "--check"]))?;
     step(
         "lints",
-        &mut cargo(&["clippy", "--workspace", "--all-targets", "--release", "--quiet", "--", "-D", "warnings"]),
+        &mut cargo(&[
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--release",
+            "--quiet",
+            "--",
+            "-D",
+            "warnings",
+        ]),
     )?;
-    let mut doc = cargo(&["doc", "--workspace", "--no-deps", "--release", "--quiet", "--document-private-items"]);
+    let mut doc = cargo(&[
+        "doc",
+        "--workspace",
+        "--no-deps",
+        "--release",
+        "--quiet",
+        "--document-private-items",
+    ]);
     step("documentation", doc.env("RUSTDOCFLAGS", "-D warnings"))?;
     deny()
 }
@@ -38,10 +54,20 @@ fn deny() -> Result<()> {
         .is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains(DENY_VERSION));
     if !right {
         println!("== installing cargo-deny {DENY_VERSION}");
-        let mut install = cargo(&["install", "cargo-deny", "--locked", "--quiet", "--version", DENY_VERSION, "--root"]);
+        let mut install = cargo(&[
+            "install",
+            "cargo-deny",
+            "--locked",
+            "--quiet",
+            "--version",
+            DENY_VERSION,
+            "--root",
+        ]);
         run(install.arg(&tools))?;
     }
     let mut check = Command::new(installed);
-    check.args(["deny", "--offline", "check", "bans", "licenses", "sources"]).current_dir(crate::workspace::root());
+    check
+        .args(["deny", "--offline", "check", "bans", "licenses", "sources"])
+        .current_dir(crate::workspace::root());
     step("dependency rules", &mut check)
 }

@@ -48,7 +48,9 @@ impl Cli {
     /// Runs a command and gives its JSON answer.
     pub(crate) fn run(&self, who: &Who, arguments: &[&str]) -> Result<JsonValue> {
         let mut command = base(arguments);
-        command.env("CONCORDAT_ADDRESS", &self.address).env("CONCORDAT_SERVICE_CERT", &self.service_cert);
+        command
+            .env("CONCORDAT_ADDRESS", &self.address)
+            .env("CONCORDAT_SERVICE_CERT", &self.service_cert);
         match who {
             Who::Certificate(prefix) => {
                 command.env("CONCORDAT_CERT", suffixed(prefix, "_cert.pem"));
@@ -91,7 +93,11 @@ fn answer(mut command: Command, arguments: &[&str]) -> Result<JsonValue> {
     if output.status.success() {
         return Ok(tree);
     }
-    let text = |pointer: &str| tree.pointer(pointer).and_then(JsonValue::as_str).map(ToOwned::to_owned);
+    let text = |pointer: &str| {
+        tree.pointer(pointer)
+            .and_then(JsonValue::as_str)
+            .map(ToOwned::to_owned)
+    };
     Err(CliError {
         command: arguments.join(" "),
         exit_code: output.status.code().unwrap_or(-1),

@@ -1,3 +1,107 @@
-//! Being built.
+//! The project's own commands: `cargo xtask <command>`.
 
-fn main() {}
+#![allow(
+    clippy::print_stdout,
+    clippy::arithmetic_side_effects,
+    reason = "commands report on standard output, and their numbers are our own"
+)]
+
+mod ci;
+mod cli;
+mod demo;
+mod guest_target;
+mod guests;
+mod sandbox;
+mod setup;
+mod test;
+#[cfg(test)]
+mod tidy;
+mod workspace;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use anyhow::{Context as _, Result};
+use clap::{Parser, Subcommand};
+
+/// Builds, checks and shows Concordat.
+#[derive(Parser)]
+#[command(name = "xtask", about)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Installs what a fresh machine lacks and builds everything.
+    Setup,
+    /// Builds both components into target/guests and prints their digests.
+    Guests,
+    /// Starts one node with an open service on 127.0.0.1 and keeps it until SIGTERM.
+    Sandbox {
+        /// Folder for keys, ledger and `sandbox.json`; an earlier one is taken up again.
+        #[arg(long)]
+        dir: PathBuf,
+        /// How many members.
+        #[arg(long, default_value_t = 3)]
+        members: usize,
+        /// How many users with certificates.
+        #[arg(long, default_value_t = 1)]
+        users: usize,
+        /// Port; 0 finds a free one.
+        #[arg(long, default_value_t = 0)]
+        port: u16,
+    },
+    /// Tells the whole story on real data, from the first vote to the verified result.
+    Demo {
+        /// Folder for everything it makes; emptied first. Default: target/demo.
+        #[arg(long)]
+        dir: Option<PathBuf>,
+        /// Also write the steps and the result here.
+        #[arg(long)]
+        json: Option<PathBuf>,
+    },
+    /// Installs what tests need and runs them all.
+    Test {
+        /// Only tests whose name contains one of these.
+        filter: Vec<String>,
+    },
+    /// Formatting, lints, documentation and dependency rules.
+    Ci,
+}
+
+fn sandbox(plan: &sandbox::Plan) -> Result<()> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
+        signal_hook::flag::register(signal, Arc::clone(&stop)).context("cannot listen to signals")?;
+    }
+    guests::build()?;
+    workspace::build_programs()?;
+    sandbox::Sandbox::start(plan)?.supervise(&stop)
+}
+
+fn main() -> Result<()> {
+    match Arguments::parse().command {
+        Command::Setup => setup::everything(),
+        Command::Guests => guests::build(),
+        Command::Sandbox {
+            dir,
+            members,
+            users,
+            port,
+        } => sandbox(&sandbox::Plan {
+            dir,
+            members: (0..members).map(|index| format!("member{index}")).collect(),
+            users,
+            port,
+        }),
+        Command::Demo { dir, json } => {
+            setup::everything()?;
+            demo::demo(dir, json.as_deref())
+        }
+        Command::Test { filter } => test::test(&filter),
+        Command::Ci => ci::ci(),
+    }
+}

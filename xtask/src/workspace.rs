@@ -7,13 +7,20 @@ use anyhow::{Context as _, Result, bail};
 
 /// The checkout's root.
 pub(crate) fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map_or_else(|| PathBuf::from("."), Path::to_path_buf)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .map_or_else(|| PathBuf::from("."), Path::to_path_buf)
 }
 
 /// The build folder, shared by everything that builds.
 pub(crate) fn target() -> PathBuf {
-    #[allow(clippy::disallowed_methods, reason = "cargo's own variable, read in this one place")]
-    let set = std::env::var("CARGO_TARGET_DIR").ok().filter(|dir| !dir.is_empty());
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "cargo's own variable, read in this one place"
+    )]
+    let set = std::env::var("CARGO_TARGET_DIR")
+        .ok()
+        .filter(|dir| !dir.is_empty());
     set.map_or_else(|| root().join("target"), PathBuf::from)
 }
 
@@ -42,7 +49,9 @@ pub(crate) fn cargo(arguments: &[&str]) -> Command {
 /// Runs a command to its end; its failure is an error that names it.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let shown = format!("{command:?}");
-    let status = command.status().with_context(|| format!("cannot start {shown}"))?;
+    let status = command
+        .status()
+        .with_context(|| format!("cannot start {shown}"))?;
     if !status.success() {
         bail!("{shown} failed: {status}");
     }
@@ -52,7 +61,9 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
 /// Runs a command and gives what it printed; its failure is an error with what it said.
 pub(crate) fn output(command: &mut Command) -> Result<String> {
     let shown = format!("{command:?}");
-    let output = command.output().with_context(|| format!("cannot start {shown}"))?;
+    let output = command
+        .output()
+        .with_context(|| format!("cannot start {shown}"))?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
         let printed = String::from_utf8_lossy(&output.stdout);
@@ -64,6 +75,16 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
 /// Builds every program of ours that the demo, the sandbox and the tests start.
 pub(crate) fn build_programs() -> Result<()> {
     run(&mut cargo(&[
-        "build", "--release", "--quiet", "-p", "host", "-p", "cli", "-p", "pod", "-p", "spark-launcher",
+        "build",
+        "--release",
+        "--quiet",
+        "-p",
+        "host",
+        "-p",
+        "cli",
+        "-p",
+        "pod",
+        "-p",
+        "spark-launcher",
     ]))
 }

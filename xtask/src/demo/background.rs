@@ -29,7 +29,11 @@ impl Background {
             .stderr(file)
             .spawn()
             .with_context(|| format!("cannot start {name}"))?;
-        Ok(Self { name, child, log: log.to_owned() })
+        Ok(Self {
+            name,
+            child,
+            log: log.to_owned(),
+        })
     }
 
     /// Starts one of the demo's Python programs.
@@ -59,7 +63,12 @@ impl Background {
                 bail!("{} ended at start ({status}):\n{log}", self.name);
             }
             if started.elapsed() > READY_WAIT {
-                bail!("{} was not ready within {} s; see {}", self.name, READY_WAIT.as_secs(), self.log.display());
+                bail!(
+                    "{} was not ready within {} s; see {}",
+                    self.name,
+                    READY_WAIT.as_secs(),
+                    self.log.display()
+                );
             }
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -85,7 +94,9 @@ impl Drop for Background {
     fn drop(&mut self) {
         // Closing standard input ends the Python programs; the launcher takes SIGTERM.
         drop(self.child.stdin.take());
-        let _ = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
+        let _ = Command::new("kill")
+            .args(["-TERM", &self.child.id().to_string()])
+            .status();
         let started = Instant::now();
         while started.elapsed() < Duration::from_secs(10) {
             if matches!(self.child.try_wait(), Ok(Some(_)) | Err(_)) {

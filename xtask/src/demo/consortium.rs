@@ -11,11 +11,21 @@ use crate::sandbox::{Plan, Sandbox, field};
 /// Starts node and identity provider, activates the members, opens, and registers the stewards.
 pub(crate) fn open(dir: &std::path::Path) -> Result<(Story, String)> {
     let members = ORGANISATIONS.iter().map(|(name, _)| (*name).to_owned()).collect();
-    let sandbox = Sandbox::start(&Plan { dir: dir.join("service"), members, users: 1, port: 0 })?;
+    let sandbox = Sandbox::start(&Plan {
+        dir: dir.join("service"),
+        members,
+        users: 1,
+        port: 0,
+    })?;
     let folder = dir.join("identity-provider");
     let mut provider = Background::python("the identity provider", "identity_provider.py", &folder)?;
     let issuer = provider.wait_for_json(&folder.join("issuer.json"))?;
-    let story = Story { dir: dir.to_owned(), sandbox, provider, issuer };
+    let story = Story {
+        dir: dir.to_owned(),
+        sandbox,
+        provider,
+        issuer,
+    };
 
     let url = field(&story.issuer, "issuer")?;
     let mut actions = vec![json!({ "name": "set_jwt_issuer", "args": {
@@ -50,19 +60,38 @@ pub(crate) fn contract(story: &Story) -> Result<(String, String)> {
     std::fs::write(&file, data.to_string())?;
     let cli = story.cli();
     cli.run(&airline, &["contract", "put", CONTRACT, "--data", &file])?;
-    let proposal = field(&cli.run(&airline, &["contract", "propose", CONTRACT])?, "proposalId")?;
-    let state = || field(&cli.run(&Who::Certificate(story.sandbox.dir.join("member0")), &["contract", "show", CONTRACT])?, "state");
+    let proposal = field(
+        &cli.run(&airline, &["contract", "propose", CONTRACT])?,
+        "proposalId",
+    )?;
+    let state = || {
+        field(
+            &cli.run(
+                &Who::Certificate(story.sandbox.dir.join("member0")),
+                &["contract", "show", CONTRACT],
+            )?,
+            "state",
+        )
+    };
 
     cli.run(&registry, &["proposal", "vote", &proposal, "reject"])?;
-    ensure!(state()? == "Proposed", "a vote of somebody who is not asked changed the contract's state");
-    cli.run(&airline, &["proposal", "vote", &proposal, "accept"])?;
-    ensure!(state()? == "Proposed", "the contract left Proposed before airport voted");
-    let last = cli.run(&airport, &["proposal", "vote", &proposal, "accept"])?;
-    ensure!(state()? == "Accepted", "the contract is not Accepted after both required members voted: {last}");
-    let tx = field(&last, "transactionId")?;
-    let detail = format!(
-        "Proposed until airport voted, registry's no changed nothing, Accepted in transaction {tx}"
+    ensure!(
+        state()? == "Proposed",
+        "a vote of somebody who is not asked changed the contract's state"
     );
+    cli.run(&airline, &["proposal", "vote", &proposal, "accept"])?;
+    ensure!(
+        state()? == "Proposed",
+        "the contract left Proposed before airport voted"
+    );
+    let last = cli.run(&airport, &["proposal", "vote", &proposal, "accept"])?;
+    ensure!(
+        state()? == "Accepted",
+        "the contract is not Accepted after both required members voted: {last}"
+    );
+    let tx = field(&last, "transactionId")?;
+    let detail =
+        format!("Proposed until airport voted, registry's no changed nothing, Accepted in transaction {tx}");
     Ok((tx, detail))
 }
 
@@ -87,7 +116,9 @@ pub(crate) fn policy(story: &Story, launcher: &str, pod: &str) -> Result<((), St
         { "name": "set_oidc_issuer_url", "args": { "contractId": CONTRACT, "issuer_url": issuer_url } },
     ]);
     story.carry(0, &[0, 1], &actions)?;
-    let made = story.cli().run(&story.member(0), &["oidc", "generate-key", CONTRACT])?;
+    let made = story
+        .cli()
+        .run(&story.member(0), &["oidc", "generate-key", CONTRACT])?;
     let kid = field(&made, "kid")?;
     let shown = story.cli().run(&story.member(2), &["policy", "show", CONTRACT])?;
     for host_data in [launcher, pod] {

@@ -21,17 +21,45 @@ pub(crate) fn publish(story: &Story, clear: &Path, relying_party: &JsonValue) ->
         let source = clear.join(format!("{table}.csv"));
         let sealed = store.join(format!("{table}.csv"));
         offline(&["keys", "dataset", &text(&key)])?;
-        offline(&["dataset", "encrypt", &text(&source), &text(&sealed), "--key", &text(&key)])?;
+        offline(&[
+            "dataset",
+            "encrypt",
+            &text(&source),
+            &text(&sealed),
+            "--key",
+            &text(&key),
+        ])?;
         let secret = put_key(story, name, &format!("{table}-dek"), &key)?;
-        let schema: JsonValue =
-            serde_json::from_str(&std::fs::read_to_string(clear.join(format!("{table}.schema.json")))?)?;
-        let fields = schema.get("fields").cloned().context("the schema has no fields")?;
-        let document = document(table, "read", &fields, &allowed_fields(table), &store, &secret, None);
+        let schema: JsonValue = serde_json::from_str(&std::fs::read_to_string(
+            clear.join(format!("{table}.schema.json")),
+        )?)?;
+        let fields = schema
+            .get("fields")
+            .cloned()
+            .context("the schema has no fields")?;
+        let document = document(
+            table,
+            "read",
+            &fields,
+            &allowed_fields(table),
+            &store,
+            &secret,
+            None,
+        );
         publish_as_owner(story, name, table, "dataset", &document)?;
-        rows.push(format!("{table} of {name}: {} rows", schema.get("rows").unwrap_or(&JsonValue::Null)));
+        rows.push(format!(
+            "{table} of {name}: {} rows",
+            schema.get("rows").unwrap_or(&JsonValue::Null)
+        ));
     }
     publish_sink(story, relying_party)?;
-    Ok(((), format!("{}; each encrypted under its owner's key, the keys are secrets of the contract", rows.join(", "))))
+    Ok((
+        (),
+        format!(
+            "{}; each encrypted under its owner's key, the keys are secrets of the contract",
+            rows.join(", ")
+        ),
+    ))
 }
 
 fn publish_sink(story: &Story, relying_party: &JsonValue) -> Result<()> {
@@ -67,20 +95,41 @@ fn publish_sink(story: &Story, relying_party: &JsonValue) -> Result<()> {
 }
 
 fn put_key(story: &Story, owner: &str, name: &str, key: &Path) -> Result<String> {
-    let stored = story.cli().run(&story.steward(owner), &["secret", "put", CONTRACT, name, "--file", &text(key)])?;
+    let stored = story.cli().run(
+        &story.steward(owner),
+        &["secret", "put", CONTRACT, name, "--file", &text(key)],
+    )?;
     field(&stored, "secretId")
 }
 
 fn publish_as_owner(story: &Story, owner: &str, id: &str, kind: &str, document: &JsonValue) -> Result<()> {
-    let file = story.dir.join("organisations").join(owner).join(format!("{id}.document.json"));
+    let file = story
+        .dir
+        .join("organisations")
+        .join(owner)
+        .join(format!("{id}.document.json"));
     std::fs::write(&file, document.to_string())?;
     let approver = format!("user={}", story.steward_id(owner)?);
     let label = format!("type={kind}");
     let who = story.steward(owner);
-    let put = ["document", "put", CONTRACT, id, "--data", &text(&file), "--label", &label, "--approver", &approver];
+    let put = [
+        "document",
+        "put",
+        CONTRACT,
+        id,
+        "--data",
+        &text(&file),
+        "--label",
+        &label,
+        "--approver",
+        &approver,
+    ];
     story.cli().run(&who, &put)?;
     story.cli().run(&who, &["document", "accept", CONTRACT, id])?;
-    ensure!(story.document_state(&who, id)? == "Accepted", "{id} is not Accepted after its only approver accepted");
+    ensure!(
+        story.document_state(&who, id)? == "Accepted",
+        "{id} is not Accepted after its only approver accepted"
+    );
     Ok(())
 }
 
@@ -102,7 +151,11 @@ fn document(
     secret: &str,
     identity: Option<JsonValue>,
 ) -> JsonValue {
-    let access = if mode == "write" { "Volume_ReadWrite" } else { "Volume_ReadOnly" };
+    let access = if mode == "write" {
+        "Volume_ReadWrite"
+    } else {
+        "Volume_ReadOnly"
+    };
     let configuration = json!({ "KeyType": "DEK", "EncryptionMode": "CSE" }).to_string();
     json!({
         "name": name,
@@ -139,8 +192,10 @@ pub(crate) fn query(story: &Story) -> Result<((), String)> {
         "preConditions": [{ "viewName": "flights", "minRowCount": FLIGHTS_MIN }],
         "postFilters": [{ "columnName": "planes", "value": GROUP_MIN }],
     }]});
-    let inputs: Vec<JsonValue> =
-        ORGANISATIONS.iter().map(|(_, table)| json!({ "specification": table, "view": table })).collect();
+    let inputs: Vec<JsonValue> = ORGANISATIONS
+        .iter()
+        .map(|(_, table)| json!({ "specification": table, "view": table }))
+        .collect();
     let document = json!({ "name": QUERY, "application": {
         "applicationType": "Spark-SQL",
         "inputDataset": inputs,
@@ -153,18 +208,38 @@ pub(crate) fn query(story: &Story) -> Result<((), String)> {
         .iter()
         .map(|(name, _)| Ok(format!("user={}", story.steward_id(name)?)))
         .collect::<Result<Vec<_>>>()?;
-    let mut put = vec!["document", "put", CONTRACT, QUERY, "--data", &file, "--label", "type=spark-application"];
+    let mut put = vec![
+        "document",
+        "put",
+        CONTRACT,
+        QUERY,
+        "--data",
+        &file,
+        "--label",
+        "type=spark-application",
+    ];
     for approver in &approvers {
         put.extend(["--approver", approver]);
     }
     let analyst = story.steward("airline");
     story.cli().run(&analyst, &put)?;
-    ensure!(story.document_state(&analyst, QUERY)? == "Draft", "the query is not a draft before any approval");
+    ensure!(
+        story.document_state(&analyst, QUERY)? == "Draft",
+        "the query is not a draft before any approval"
+    );
     for name in ["airline", "airport"] {
-        story.cli().run(&story.steward(name), &["document", "accept", CONTRACT, QUERY])?;
+        story
+            .cli()
+            .run(&story.steward(name), &["document", "accept", CONTRACT, QUERY])?;
     }
-    ensure!(story.document_state(&analyst, QUERY)? == "Proposed", "the query is not Proposed after two of three");
-    Ok(((), "airline and airport accepted: Proposed; registry's steward has not decided yet".to_owned()))
+    ensure!(
+        story.document_state(&analyst, QUERY)? == "Proposed",
+        "the query is not Proposed after two of three"
+    );
+    Ok((
+        (),
+        "airline and airport accepted: Proposed; registry's steward has not decided yet".to_owned(),
+    ))
 }
 
 fn text(path: &Path) -> String {

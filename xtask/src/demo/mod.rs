@@ -20,7 +20,8 @@ use self::story::{AUDIENCE, CONTRACT, SINK, SQL, Story};
 use crate::workspace::{target, venv_dir};
 
 /// SHA-384 of the text `concordat software attester v1`: the launch measurement of its evidence.
-const SOFTWARE_MEASUREMENT: &str = "e1ee5f1e445067d586887422c89d7401253e9685a280a649c117c394c4e263740498b2f99efe92978a1dba4225f151a2";
+const SOFTWARE_MEASUREMENT: &str =
+    "e1ee5f1e445067d586887422c89d7401253e9685a280a649c117c394c4e263740498b2f99efe92978a1dba4225f151a2";
 
 /// Runs the demo in `dir`, which is emptied first.
 pub(crate) fn demo(dir: Option<PathBuf>, json_file: Option<&Path>) -> Result<()> {
@@ -42,16 +43,22 @@ pub(crate) fn demo(dir: Option<PathBuf>, json_file: Option<&Path>) -> Result<()>
 }
 
 fn tell(narrator: &mut Narrator, dir: &Path) -> Result<()> {
-    let clear = narrator.step("setup", "Set up what is missing: Wasm target, components, programs, Python, Spark", || {
-        crate::setup::everything()?;
-        let clear = clear_data()?;
-        empty(dir)?;
-        Ok((clear, format!("everything lies in {}", target().display())))
-    })?;
+    let clear = narrator.step(
+        "setup",
+        "Set up what is missing: Wasm target, components, programs, Python, Spark",
+        || {
+            crate::setup::everything()?;
+            let clear = clear_data()?;
+            empty(dir)?;
+            Ok((clear, format!("everything lies in {}", target().display())))
+        },
+    )?;
     let launch = run::launch_documents(&dir.join("launch"))?;
-    let mut story = narrator.step("service", "A node starts, members are activated, the service opens", || {
-        consortium::open(dir)
-    })?;
+    let mut story = narrator.step(
+        "service",
+        "A node starts, members are activated, the service opens",
+        || consortium::open(dir),
+    )?;
     let accepted = narrator.step(
         "contract",
         "airline proposes a contract that airline and airport decide; they vote with signed messages",
@@ -63,26 +70,38 @@ fn tell(narrator: &mut Narrator, dir: &Path) -> Result<()> {
         || consortium::policy(&story, &launch.launcher, &launch.pod),
     )?;
     let (mut relying_party, place) = start_relying_party(dir)?;
-    narrator.step("publish", "Each owner encrypts its data, stores the key as a secret, publishes its dataset", || {
-        let told = datasets::publish(&story, &clear, &place)?;
-        register_credential(&story, &mut relying_party)?;
-        Ok(told)
-    })?;
-    narrator.step("query", "The analyst publishes a query that all three stewards must approve", || {
-        datasets::query(&story)
-    })?;
+    narrator.step(
+        "publish",
+        "Each owner encrypts its data, stores the key as a secret, publishes its dataset",
+        || {
+            let told = datasets::publish(&story, &clear, &place)?;
+            register_credential(&story, &mut relying_party)?;
+            Ok(told)
+        },
+    )?;
+    narrator.step(
+        "query",
+        "The analyst publishes a query that all three stewards must approve",
+        || datasets::query(&story),
+    )?;
     let result = execute(narrator, &story, &launch, &clear)?;
-    narrator.step("token", "The pod showed the sink's relying party an identity token; an OpenID library judged it", || {
-        checks::token(&story, &dir.join("relying-party"))
-    })?;
+    narrator.step(
+        "token",
+        "The pod showed the sink's relying party an identity token; an OpenID library judged it",
+        || checks::token(&story, &dir.join("relying-party")),
+    )?;
     narrator.keep(SQL, result.rows.clone());
     checks::print_table(&result);
-    narrator.step("receipt", "A receipt proves offline that the contract was accepted", || {
-        checks::receipt(&story, &accepted)
-    })?;
-    narrator.step("ledger", "The node stops; the public Python package ccf validates every entry of its ledger", || {
-        checks::ledger(&mut story)
-    })?;
+    narrator.step(
+        "receipt",
+        "A receipt proves offline that the contract was accepted",
+        || checks::receipt(&story, &accepted),
+    )?;
+    narrator.step(
+        "ledger",
+        "The node stops; the public Python package ccf validates every entry of its ledger",
+        || checks::ledger(&mut story),
+    )?;
     Ok(())
 }
 
@@ -95,26 +114,41 @@ fn execute(
     let launcher = narrator.step("launcher", "The launcher starts and shows its evidence", || {
         run::start_launcher(story, launch)
     })?;
-    narrator.step("too-early", "The analyst asks for a run before the third approval", || {
-        run::too_early(story, launch, &launcher)
-    })?;
-    narrator.step("consent-off", "All three approve, but one steward switches its consent off", || {
-        run::consent_off(story, launch, &launcher)
-    })?;
-    narrator.step("run", "Everybody agrees: an attested pod gets the keys and runs the query on Spark", || {
-        let run = "run-1";
-        let (status, detail) = run::run_query(story, launch, &launcher, run)?;
-        let again = run::ask(story, launch, &launcher, run)?;
-        anyhow::ensure!(again.get("id") == status.get("id"), "asking again for {run} gave another job: {again}");
-        Ok(((), detail))
-    })?;
+    narrator.step(
+        "too-early",
+        "The analyst asks for a run before the third approval",
+        || run::too_early(story, launch, &launcher),
+    )?;
+    narrator.step(
+        "consent-off",
+        "All three approve, but one steward switches its consent off",
+        || run::consent_off(story, launch, &launcher),
+    )?;
+    narrator.step(
+        "run",
+        "Everybody agrees: an attested pod gets the keys and runs the query on Spark",
+        || {
+            let run = "run-1";
+            let (status, detail) = run::run_query(story, launch, &launcher, run)?;
+            let again = run::ask(story, launch, &launcher, run)?;
+            anyhow::ensure!(
+                again.get("id") == status.get("id"),
+                "asking again for {run} gave another job: {again}"
+            );
+            Ok(((), detail))
+        },
+    )?;
     let secret = format!("{}_flights-dek", story.steward_id("airline")?);
-    narrator.step("uninvited", "A pod with a changed Spark program asks for the same secret", || {
-        run::uninvited_pod(story, &secret)
-    })?;
-    narrator.step("result", "The sink's owner decrypts the result; DuckDB recomputes it over the clear files", || {
-        checks::result(story, clear, "run-1")
-    })
+    narrator.step(
+        "uninvited",
+        "A pod with a changed Spark program asks for the same secret",
+        || run::uninvited_pod(story, &secret),
+    )?;
+    narrator.step(
+        "result",
+        "The sink's owner decrypts the result; DuckDB recomputes it over the clear files",
+        || checks::result(story, clear, "run-1"),
+    )
 }
 
 fn start_relying_party(dir: &Path) -> Result<(Background, JsonValue)> {
@@ -154,11 +188,18 @@ fn empty(dir: &Path) -> Result<()> {
     let marker = dir.join("DEMO");
     if dir.exists() {
         let foreign = !marker.exists() && std::fs::read_dir(dir)?.next().is_some();
-        anyhow::ensure!(!foreign, "{} is not empty and not of an earlier demo; name another --dir", dir.display());
+        anyhow::ensure!(
+            !foreign,
+            "{} is not empty and not of an earlier demo; name another --dir",
+            dir.display()
+        );
         std::fs::remove_dir_all(dir)?;
     }
     std::fs::create_dir_all(dir)?;
-    std::fs::write(marker, "made by cargo xtask demo; the next demo empties this folder\n")?;
+    std::fs::write(
+        marker,
+        "made by cargo xtask demo; the next demo empties this folder\n",
+    )?;
     Ok(())
 }
 

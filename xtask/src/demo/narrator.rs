@@ -33,7 +33,14 @@ pub(crate) struct Narrator {
 
 impl Narrator {
     pub(crate) fn new() -> Self {
-        Self { record: Record { steps: Vec::new(), query: None, result: Vec::new() }, started: Instant::now() }
+        Self {
+            record: Record {
+                steps: Vec::new(),
+                query: None,
+                result: Vec::new(),
+            },
+            started: Instant::now(),
+        }
     }
 
     /// Runs one step: what it is about to do is printed before, what came of it after.
@@ -52,7 +59,12 @@ impl Narrator {
             Err(error) => ("failed", format!("{error:#}")),
         };
         println!("    {outcome} ({ms} ms): {detail}");
-        self.record.steps.push(StepRecord { name, outcome, detail, ms });
+        self.record.steps.push(StepRecord {
+            name,
+            outcome,
+            detail,
+            ms,
+        });
         result.map(|(value, _)| value)
     }
 
@@ -64,9 +76,17 @@ impl Narrator {
 
     /// The closing lines.
     pub(crate) fn summary(&self) {
-        let ok = self.record.steps.iter().filter(|step| step.outcome == "ok").count();
+        let ok = self
+            .record
+            .steps
+            .iter()
+            .filter(|step| step.outcome == "ok")
+            .count();
         let total = self.record.steps.len();
-        println!("\n{ok} of {total} steps ok in {:.1} s", self.started.elapsed().as_secs_f64());
+        println!(
+            "\n{ok} of {total} steps ok in {:.1} s",
+            self.started.elapsed().as_secs_f64()
+        );
     }
 
     /// The record, for `--json`.
@@ -83,7 +103,10 @@ pub(crate) struct Waiting {
 
 impl Waiting {
     pub(crate) fn new() -> Self {
-        Self { started: Instant::now(), said_s: 0 }
+        Self {
+            started: Instant::now(),
+            said_s: 0,
+        }
     }
 
     /// Seconds since the wait began; says so every five.

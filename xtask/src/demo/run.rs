@@ -34,23 +34,42 @@ pub(crate) fn launch_documents(dir: &Path) -> Result<Launch> {
     std::fs::create_dir_all(dir)?;
     let launcher_document = dir.join("launcher.launch.json");
     let program_path = program("concordat-launcher").to_string_lossy().into_owned();
-    let launcher =
-        launch_document(&launcher_document, &["--role", "launcher", "--program", &program_path, "--arg", "serve"])?;
+    let launcher = launch_document(
+        &launcher_document,
+        &["--role", "launcher", "--program", &program_path, "--arg", "serve"],
+    )?;
     let pod_document = dir.join("pod.launch.json");
     let pod = pod_launch_document(&pod_document, &job_dir(), "run")?;
-    Ok(Launch { launcher_document, launcher, pod_document, pod })
+    Ok(Launch {
+        launcher_document,
+        launcher,
+        pod_document,
+        pod,
+    })
 }
 
 fn pod_launch_document(out: &Path, job: &Path, argument: &str) -> Result<String> {
     let program_path = program("concordat-pod").to_string_lossy().into_owned();
     let lock = job.join("requirements.lock").to_string_lossy().into_owned();
-    let mut arguments =
-        vec!["--role", "pod", "--program", &program_path, "--arg", argument, "--spark-lock", &lock];
+    let mut arguments = vec![
+        "--role",
+        "pod",
+        "--program",
+        &program_path,
+        "--arg",
+        argument,
+        "--spark-lock",
+        &lock,
+    ];
     let mut files: Vec<String> = Vec::new();
     for entry in std::fs::read_dir(job).with_context(|| format!("cannot list {}", job.display()))? {
         let entry = entry?;
         if entry.file_type()?.is_file() {
-            files.push(format!("{}={}", entry.file_name().to_string_lossy(), entry.path().display()));
+            files.push(format!(
+                "{}={}",
+                entry.file_name().to_string_lossy(),
+                entry.path().display()
+            ));
         }
     }
     files.sort();
@@ -73,7 +92,15 @@ pub(crate) fn start_launcher(story: &Story, launch: &Launch) -> Result<(Launcher
     let address_file = work.join("address");
     let mut command = Command::new(program("concordat-launcher"));
     command
-        .args(["serve", "--address", &story.cli().address, "--contract", CONTRACT, "--bind", "127.0.0.1:0"])
+        .args([
+            "serve",
+            "--address",
+            &story.cli().address,
+            "--contract",
+            CONTRACT,
+            "--bind",
+            "127.0.0.1:0",
+        ])
         .arg("--service-cert")
         .arg(&story.cli().service_cert)
         .arg("--launch-document")
@@ -97,7 +124,13 @@ pub(crate) fn start_launcher(story: &Story, launch: &Launch) -> Result<(Launcher
     let mut process = Background::start("the launcher", &mut command, &work.join("log.txt"))?;
     let address = format!("https://{}", process.wait_for_file(&address_file)?.trim());
     let detail = format!("{address}; its certificate's digest is in its evidence");
-    Ok((Launcher { _process: process, address }, detail))
+    Ok((
+        Launcher {
+            _process: process,
+            address,
+        },
+        detail,
+    ))
 }
 
 /// Asks the launcher to run the query as the analyst.
@@ -107,8 +140,17 @@ pub(crate) fn ask(story: &Story, launch: &Launch, launcher: &Launcher, run: &str
     story.cli().run(
         &story.steward("airline"),
         &[
-            "query", "run", QUERY, "--launcher", &launcher.address, "--launcher-host-data", &launch.launcher,
-            "--attester-root", &root, "--run-id", run,
+            "query",
+            "run",
+            QUERY,
+            "--launcher",
+            &launcher.address,
+            "--launcher-host-data",
+            &launch.launcher,
+            "--attester-root",
+            &root,
+            "--run-id",
+            run,
         ],
     )
 }
@@ -122,16 +164,26 @@ pub(crate) fn too_early(story: &Story, launch: &Launch, launcher: &Launcher) -> 
         "the refusal does not name registry's steward {registry}: {refused} {}",
         refused.details
     );
-    Ok(((), format!("refused with {}: registry's steward has not agreed", refused.code)))
+    Ok((
+        (),
+        format!("refused with {}: registry's steward has not agreed", refused.code),
+    ))
 }
 
 /// The third approval comes, but one consent is switched off: refused again, naming whose.
 pub(crate) fn consent_off(story: &Story, launch: &Launch, launcher: &Launcher) -> Result<((), String)> {
     let registry = story.steward("registry");
-    story.cli().run(&registry, &["document", "accept", CONTRACT, QUERY])?;
-    ensure!(story.document_state(&registry, QUERY)? == "Accepted", "the query is not Accepted after all three");
+    story
+        .cli()
+        .run(&registry, &["document", "accept", CONTRACT, QUERY])?;
+    ensure!(
+        story.document_state(&registry, QUERY)? == "Accepted",
+        "the query is not Accepted after all three"
+    );
     let airport = story.steward("airport");
-    story.cli().run(&airport, &["document", "disable", CONTRACT, "weather"])?;
+    story
+        .cli()
+        .run(&airport, &["document", "disable", CONTRACT, "weather"])?;
     let refused = refusal(ask(story, launch, launcher, "run-without-consent"))?;
     let id = story.steward_id("airport")?;
     ensure!(
@@ -139,12 +191,25 @@ pub(crate) fn consent_off(story: &Story, launch: &Launch, launcher: &Launcher) -
         "the refusal does not name airport's steward {id}: {refused} {}",
         refused.details
     );
-    story.cli().run(&airport, &["document", "enable", CONTRACT, "weather"])?;
-    Ok(((), format!("query Accepted; refused with {}: airport's consent for weather was off; it is on again", refused.code)))
+    story
+        .cli()
+        .run(&airport, &["document", "enable", CONTRACT, "weather"])?;
+    Ok((
+        (),
+        format!(
+            "query Accepted; refused with {}: airport's consent for weather was off; it is on again",
+            refused.code
+        ),
+    ))
 }
 
 /// Runs the query and waits for its end.
-pub(crate) fn run_query(story: &Story, launch: &Launch, launcher: &Launcher, run: &str) -> Result<(JsonValue, String)> {
+pub(crate) fn run_query(
+    story: &Story,
+    launch: &Launch,
+    launcher: &Launcher,
+    run: &str,
+) -> Result<(JsonValue, String)> {
     let submitted = ask(story, launch, launcher, run)?;
     let job = field(&submitted, "id")?;
     let attester = story.sandbox.dir.join("attester").to_string_lossy().into_owned();
@@ -154,14 +219,27 @@ pub(crate) fn run_query(story: &Story, launch: &Launch, launcher: &Launcher, run
         let status = story.cli().run(
             &story.steward("airline"),
             &[
-                "query", "status", &job, "--launcher", &launcher.address, "--launcher-host-data",
-                &launch.launcher, "--attester-root", &root,
+                "query",
+                "status",
+                &job,
+                "--launcher",
+                &launcher.address,
+                "--launcher-host-data",
+                &launch.launcher,
+                "--attester-root",
+                &root,
             ],
         )?;
-        let state = status.pointer("/status/applicationState/state").and_then(JsonValue::as_str).unwrap_or("UNKNOWN");
+        let state = status
+            .pointer("/status/applicationState/state")
+            .and_then(JsonValue::as_str)
+            .unwrap_or("UNKNOWN");
         match state {
             "COMPLETED" => {
-                return Ok((status.clone(), format!("job {job} completed on Spark; asking again for {run} starts nothing")));
+                return Ok((
+                    status.clone(),
+                    format!("job {job} completed on Spark; asking again for {run} starts nothing"),
+                ));
             }
             "FAILED" | "SUBMISSION_FAILED" => bail!("job {job} is {state}: {status}"),
             _ => {}
@@ -190,7 +268,15 @@ pub(crate) fn uninvited_pod(story: &Story, secret: &str) -> Result<((), String)>
     let document = story.dir.join("uninvited/pod.launch.json");
     pod_launch_document(&document, &job, "probe")?;
     let output = Command::new(program("concordat-pod"))
-        .args(["probe", "--address", &story.cli().address, "--contract", CONTRACT, "--secret", secret])
+        .args([
+            "probe",
+            "--address",
+            &story.cli().address,
+            "--contract",
+            CONTRACT,
+            "--secret",
+            secret,
+        ])
         .arg("--service-cert")
         .arg(&story.cli().service_cert)
         .arg("--launch-document")
@@ -203,11 +289,28 @@ pub(crate) fn uninvited_pod(story: &Story, secret: &str) -> Result<((), String)>
         .context("cannot start concordat-pod")?;
     let printed = String::from_utf8_lossy(&output.stdout).into_owned();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    ensure!(output.status.code() == Some(4), "the uninvited pod ended with {}: {printed}{said}", output.status);
+    ensure!(
+        output.status.code() == Some(4),
+        "the uninvited pod ended with {}: {printed}{said}",
+        output.status
+    );
     let answer: JsonValue = serde_json::from_str(printed.lines().last().unwrap_or_default())
         .with_context(|| format!("the uninvited pod printed {printed}"))?;
-    let claim = answer.pointer("/details/0/claim").and_then(JsonValue::as_str).unwrap_or_default();
-    ensure!(claim == "x-ms-sevsnpvm-hostdata", "refused, but not for its host data: {answer}");
-    let code = answer.pointer("/details/0/code").and_then(JsonValue::as_str).unwrap_or_default().to_owned();
-    Ok(((), format!("refused with {code} on {claim}; the refusal is on the ledger")))
+    let claim = answer
+        .pointer("/details/0/claim")
+        .and_then(JsonValue::as_str)
+        .unwrap_or_default();
+    ensure!(
+        claim == "x-ms-sevsnpvm-hostdata",
+        "refused, but not for its host data: {answer}"
+    );
+    let code = answer
+        .pointer("/details/0/code")
+        .and_then(JsonValue::as_str)
+        .unwrap_or_default()
+        .to_owned();
+    Ok((
+        (),
+        format!("refused with {code} on {claim}; the refusal is on the ledger"),
+    ))
 }

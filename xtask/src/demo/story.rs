@@ -23,8 +23,11 @@ pub(crate) const GROUP_MIN: u64 = 10;
 pub(crate) const FLIGHTS_MIN: u64 = 10_000;
 
 /// The organisations, in the order of their member files; each owns one dataset.
-pub(crate) const ORGANISATIONS: [(&str, &str); 3] =
-    [("airline", "flights"), ("airport", "weather"), ("registry", "planes")];
+pub(crate) const ORGANISATIONS: [(&str, &str); 3] = [
+    ("airline", "flights"),
+    ("airport", "weather"),
+    ("registry", "planes"),
+];
 
 /// The query that is voted.
 pub(crate) const SQL: &str = "\
@@ -43,6 +46,7 @@ GROUP BY p.manufacturer,
 pub(crate) struct Story {
     pub(crate) dir: PathBuf,
     pub(crate) sandbox: Sandbox,
+    #[allow(dead_code, reason = "held, because dropping it stops the identity provider")]
     pub(crate) provider: Background,
     pub(crate) issuer: JsonValue,
 }
@@ -81,11 +85,16 @@ impl Story {
     pub(crate) fn carry(&self, proposer: usize, voters: &[usize], actions: &JsonValue) -> Result<JsonValue> {
         let file = self.dir.join("proposal.json");
         std::fs::write(&file, json!({ "actions": actions }).to_string())?;
-        let made = self.cli().run(&self.member(proposer), &["proposal", "create", &file.to_string_lossy()])?;
+        let made = self.cli().run(
+            &self.member(proposer),
+            &["proposal", "create", &file.to_string_lossy()],
+        )?;
         let id = field(&made, "proposalId")?;
         let mut last = made;
         for voter in voters {
-            last = self.cli().run(&self.member(*voter), &["proposal", "vote", &id, "accept"])?;
+            last = self
+                .cli()
+                .run(&self.member(*voter), &["proposal", "vote", &id, "accept"])?;
         }
         let state = field(&last, "proposalState")?;
         if state != "Accepted" {
@@ -96,7 +105,10 @@ impl Story {
 
     /// State of a document.
     pub(crate) fn document_state(&self, who: &Who, id: &str) -> Result<String> {
-        field(&self.cli().run(who, &["document", "show", CONTRACT, id])?, "state")
+        field(
+            &self.cli().run(who, &["document", "show", CONTRACT, id])?,
+            "state",
+        )
     }
 }
 
