@@ -91,6 +91,17 @@ impl Store {
         }
     }
 
+    /// Whether `table` is the very same in both, without comparing rows: true means equal, false
+    /// means that one of them was written to since they parted.
+    #[must_use]
+    pub fn same_table(&self, other: &Self, table: &str) -> bool {
+        match (self.tables.get(table), other.tables.get(table)) {
+            (None, None) => true,
+            (Some(ours), Some(theirs)) => ours.ptr_eq(theirs),
+            _ => false,
+        }
+    }
+
     /// Names of the tables that have ever held a row.
     pub fn table_names(&self) -> impl Iterator<Item = &Arc<str>> {
         self.tables.keys()
@@ -124,6 +135,18 @@ mod tests {
         );
         assert!(store.get("t", b"a").is_none());
         assert_eq!(store.get("t", b"b").map(|row| row.value), Some(b"2".as_slice()));
+    }
+
+    #[test]
+    fn a_table_stays_the_same_until_it_is_written() {
+        let mut store = Store::default();
+        store.apply(TxId::new(2, 1), &writes(&[("t", "a", Some("1"))]));
+        let before = store.clone();
+        store.apply(TxId::new(2, 2), &writes(&[("u", "a", Some("1"))]));
+        assert!(store.same_table(&before, "t"));
+        assert!(!store.same_table(&before, "u"));
+        store.apply(TxId::new(2, 3), &writes(&[("t", "a", Some("1"))]));
+        assert!(!store.same_table(&before, "t"));
     }
 
     #[test]

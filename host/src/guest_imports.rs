@@ -1,0 +1,72 @@
+//! The host's side of `wit/`: what components may ask for.
+//!
+//! Nothing here waits: every import is answered from memory. Private keys and parsers of hostile
+//! input stay on this side of the boundary.
+
+mod attestation;
+mod credentials;
+mod crypto;
+mod kv;
+pub(crate) mod memo;
+pub mod nonce;
+
+use std::sync::{Arc, OnceLock};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::guests::Loader;
+use memo::{KeyMemo, Memo};
+use nonce::NonceKey;
+
+/// What guests' imports need to know of this node.
+pub struct ServiceSettings {
+    /// Roots and platforms whose evidence is accepted.
+    pub trust: ::attestation::Trust,
+    /// Whether the node was started with `--insecure-virtual`.
+    pub insecure_virtual: bool,
+}
+
+/// Certificate chains and UVM endorsements remembered.
+const CHAINS_MAX: usize = 256;
+/// Verdicts on evidence remembered, about 4 KiB each.
+const VERDICTS_MAX: usize = 1024;
+/// Signature checks remembered, 33 bytes each.
+const SIGNATURES_MAX: usize = 8192;
+
+/// Shared by all calls.
+pub(crate) struct Services {
+    pub(crate) settings: ServiceSettings,
+    pub(crate) loader: Arc<Loader>,
+    /// Set once the service's identity is known, which is before the first request.
+    pub(crate) nonce_key: OnceLock<NonceKey>,
+    pub(crate) chains: ::attestation::Memo,
+    pub(crate) verdicts: Memo<Result<Arc<::attestation::Verified>, String>>,
+    pub(crate) signatures: Memo<bool>,
+    pub(crate) keys: KeyMemo,
+}
+
+impl Services {
+    pub(crate) fn new(settings: ServiceSettings, loader: Arc<Loader>) -> Self {
+        Self {
+            settings,
+            loader,
+            nonce_key: OnceLock::new(),
+            chains: ::attestation::Memo::new(CHAINS_MAX),
+            verdicts: Memo::new(VERDICTS_MAX),
+            signatures: Memo::new(SIGNATURES_MAX),
+            keys: KeyMemo::default(),
+        }
+    }
+
+    /// Makes and checks nonces.
+    pub(crate) fn nonces(&self) -> wasmtime::Result<&NonceKey> {
+        self.nonce_key
+            .get()
+            .ok_or_else(|| wasmtime::format_err!("the service's identity is not known yet"))
+    }
+}
+
+/// Unix milliseconds, as this machine believes.
+pub(crate) fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

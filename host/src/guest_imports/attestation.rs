@@ -1,0 +1,116 @@
+//! `attestation`: evidence in, claims out; nonces minted and checked.
+
+use std::sync::Arc;
+
+use ::attestation::{Evidence, Rejected as NotGenuine, Verified as Genuine};
+use crypto::native::{Native, random_bytes};
+use model::evidence::Platform;
+
+use super::nonce::NonceError as BadNonce;
+use super::{Services, now_ms};
+use crate::guests::CallState;
+use crate::guests::app_bindings::concordat::host::attestation::{Host, NonceError, Rejected, Verified};
+
+/// Evidence with its certificates, as JSON text, in bytes.
+const EVIDENCE_BYTES_MAX: usize = 512 * 1024;
+/// How long a verdict stands. Signatures do not age, but certificates and revocations do, so a
+/// verdict is made anew in every period of this length.
+const VERDICT_PERIOD_S: u64 = 10;
+
+impl Host for CallState {
+    fn verify(
+        &mut self,
+        platform: String,
+        evidence_json: Vec<u8>,
+    ) -> wasmtime::Result<Result<Verified, Rejected>> {
+        let Some(known) = Platform::from_name(&platform) else {
+            return Ok(Err(Rejected::UnsupportedPlatform(platform)));
+        };
+        if known == Platform::Virtual && !self.services.settings.trust.allow_virtual {
+            return Ok(Err(Rejected::UnsupportedPlatform(platform)));
+        }
+        Ok(verdict(&self.services, known, &evidence_json, now_ms() / 1000)
+            .map_err(Rejected::Failed)
+            .map(|genuine| verified(&genuine)))
+    }
+
+    fn mint_nonce(&mut self) -> wasmtime::Result<(Vec<u8>, u64)> {
+        let (nonce, expiry) = self.services.nonces()?.mint(random_bytes(), now_ms());
+        Ok((nonce.to_vec(), expiry))
+    }
+
+    fn check_nonce(&mut self, nonce: Vec<u8>) -> wasmtime::Result<Result<u64, NonceError>> {
+        let checked = self.services.nonces()?.check(&nonce, now_ms());
+        Ok(checked.map_err(|error| match error {
+            BadNonce::Malformed => NonceError::Malformed,
+            BadNonce::Foreign => NonceError::Foreign,
+            BadNonce::Expired => NonceError::Expired,
+        }))
+    }
+
+    fn insecure_virtual(&mut self) -> wasmtime::Result<bool> {
+        Ok(self.services.settings.insecure_virtual)
+    }
+}
+
+/// Verifies, or remembers having verified, this very evidence in the current period.
+fn verdict(
+    services: &Services,
+    platform: Platform,
+    evidence_json: &[u8],
+    now_s: u64,
+) -> Result<Arc<Genuine>, String> {
+    if evidence_json.len() > EVIDENCE_BYTES_MAX {
+        return Err(format!("evidence has more than {EVIDENCE_BYTES_MAX} bytes"));
+    }
+    let period = now_s / VERDICT_PERIOD_S;
+    let key = crypto::sha256_parts(&[
+        platform.as_str().as_bytes(),
+        b"\n",
+        &period.to_be_bytes(),
+        evidence_json,
+    ]);
+    if let Some(verdict) = services.verdicts.get(&key) {
+        return verdict;
+    }
+    let verdict = check(services, platform, evidence_json, now_s)
+        .map(Arc::new)
+        .map_err(|e| e.to_string());
+    services.verdicts.put(key, verdict.clone());
+    verdict
+}
+
+fn check(
+    services: &Services,
+    platform: Platform,
+    evidence_json: &[u8],
+    now_s: u64,
+) -> Result<Genuine, NotGenuine> {
+    let attestation = ::attestation::parse_json(evidence_json)?;
+    let evidence = Evidence {
+        platform,
+        attestation: &attestation,
+    };
+    ::attestation::verify_memoised(
+        &evidence,
+        &services.settings.trust,
+        now_s,
+        &Native,
+        &services.chains,
+    )
+}
+
+fn verified(genuine: &Genuine) -> Verified {
+    Verified {
+        platform: genuine.platform.as_str().to_owned(),
+        report_data: genuine.report_data.to_vec(),
+        claims: genuine
+            .claims
+            .iter()
+            .map(|(name, value)| (name.clone(), value.to_string()))
+            .collect(),
+        evidence_digest: genuine.evidence_digest.0.to_vec(),
+        uvm_endorsed: genuine.uvm_endorsed,
+        quote_nonce: genuine.quote_nonce.clone(),
+    }
+}

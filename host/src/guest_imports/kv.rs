@@ -1,0 +1,94 @@
+//! `kv`: the call's transaction behind two handles.
+//!
+//! A handle carries nothing: there is one transaction per call, and what it opens is decided by
+//! its context. A guest that was given no writer cannot make one up; if it could, its
+//! transaction would still refuse.
+
+use kv::{Read as _, Write as _};
+use wasmtime::component::Resource;
+
+use crate::guests::app_bindings::concordat::host::kv::{
+    Denied, Entry, Host, HostReader, HostWriter, TxId, Versioned,
+};
+use crate::guests::{CallState, Reader, Writer};
+
+fn denied(denied: kv::Denied) -> Denied {
+    Denied {
+        table: denied.table,
+        reason: denied.reason,
+    }
+}
+
+fn tx_id(id: kv::TxId) -> TxId {
+    TxId {
+        view: id.view,
+        seqno: id.seqno,
+    }
+}
+
+impl Host for CallState {}
+
+impl HostReader for CallState {
+    fn get(
+        &mut self,
+        _: Resource<Reader>,
+        table: String,
+        key: Vec<u8>,
+    ) -> wasmtime::Result<Result<Option<Versioned>, Denied>> {
+        let row = self.transaction()?.get(&table, &key);
+        Ok(row.map_err(denied).map(|row| {
+            row.map(|row| Versioned {
+                value: row.value,
+                version: tx_id(row.version),
+            })
+        }))
+    }
+
+    fn scan(
+        &mut self,
+        _: Resource<Reader>,
+        table: String,
+        prefix: Vec<u8>,
+        after: Option<Vec<u8>>,
+        limit: u32,
+    ) -> wasmtime::Result<Result<Vec<Entry>, Denied>> {
+        let rows = self.transaction()?.scan(&table, &prefix, after.as_deref(), limit);
+        let entry = |row: kv::Entry<Vec<u8>, Vec<u8>>| Entry {
+            key: row.key,
+            value: row.value,
+            version: tx_id(row.version),
+        };
+        Ok(rows
+            .map_err(denied)
+            .map(|rows| rows.into_iter().map(entry).collect()))
+    }
+
+    fn drop(&mut self, _: Resource<Reader>) -> wasmtime::Result<()> {
+        Ok(())
+    }
+}
+
+impl HostWriter for CallState {
+    fn put(
+        &mut self,
+        _: Resource<Writer>,
+        table: String,
+        key: Vec<u8>,
+        value: Vec<u8>,
+    ) -> wasmtime::Result<Result<(), Denied>> {
+        Ok(self.transaction()?.put(&table, &key, &value).map_err(denied))
+    }
+
+    fn remove(
+        &mut self,
+        _: Resource<Writer>,
+        table: String,
+        key: Vec<u8>,
+    ) -> wasmtime::Result<Result<(), Denied>> {
+        Ok(self.transaction()?.remove(&table, &key).map_err(denied))
+    }
+
+    fn drop(&mut self, _: Resource<Writer>) -> wasmtime::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,95 @@
+//! Results that the prepare pass leaves for the real call, and that repeated requests share.
+//!
+//! Only pure functions of their input are remembered, by the SHA-256 of that input; a miss costs
+//! time and nothing else. Fresh keys are the exception and are handed out once.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Mutex, PoisonError};
+
+use crypto::native::RsaKeyPair;
+use model::Digest;
+
+/// A bounded map from input digest to result; the oldest result goes first.
+pub(crate) struct Memo<V> {
+    entries_max: usize,
+    entries: Mutex<(BTreeMap<Digest, V>, VecDeque<Digest>)>,
+}
+
+impl<V: Clone> Memo<V> {
+    pub(crate) const fn new(entries_max: usize) -> Self {
+        Self {
+            entries_max,
+            entries: Mutex::new((BTreeMap::new(), VecDeque::new())),
+        }
+    }
+
+    pub(crate) fn get(&self, key: &Digest) -> Option<V> {
+        // A panic elsewhere cannot leave the maps half-changed in a way that matters: at worst
+        // an entry is not found.
+        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        entries.0.get(key).cloned()
+    }
+
+    pub(crate) fn put(&self, key: Digest, value: V) {
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        if entries.0.insert(key, value).is_some() {
+            return;
+        }
+        entries.1.push_back(key);
+        if entries.1.len() > self.entries_max
+            && let Some(oldest) = entries.1.pop_front()
+        {
+            entries.0.remove(&oldest);
+        }
+    }
+}
+
+/// Keys kept at a time; each is one prepared request whose real call has not come yet.
+const KEYS_MAX: usize = 64;
+
+/// RSA keys made in a prepare pass. Each is given to one real call and forgotten.
+#[derive(Default)]
+pub(crate) struct KeyMemo {
+    keys: Mutex<VecDeque<(Digest, RsaKeyPair)>>,
+}
+
+impl KeyMemo {
+    /// Takes a key prepared for this request and name.
+    pub(crate) fn take(&self, input: &Digest) -> Option<RsaKeyPair> {
+        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        let position = keys.iter().position(|(key, _)| key == input)?;
+        keys.remove(position).map(|(_, key)| key)
+    }
+
+    pub(crate) fn keep(&self, input: Digest, key: RsaKeyPair) {
+        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        if keys.len() >= KEYS_MAX {
+            keys.pop_front();
+        }
+        keys.push_back((input, key));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_memo_forgets_its_oldest_entry() {
+        let memo = Memo::new(2);
+        let digest = |n: u8| Digest([n; 32]);
+        for n in 0..3 {
+            memo.put(digest(n), n);
+        }
+        assert_eq!([0, 1, 2].map(|n| memo.get(&digest(n))), [None, Some(1), Some(2)]);
+    }
+
+    #[test]
+    fn a_prepared_key_is_handed_out_once() {
+        let memo = KeyMemo::default();
+        let key = RsaKeyPair::generate(crypto::native::RsaBits::B2048).unwrap();
+        memo.keep(Digest::ZERO, key);
+        assert!(memo.take(&Digest::ZERO).is_some());
+        assert!(memo.take(&Digest::ZERO).is_none());
+    }
+}

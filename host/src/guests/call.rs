@@ -1,0 +1,100 @@
+//! One call of a component: a fresh store with its limits, and what came of it.
+
+use std::sync::Arc;
+
+use host_core::{GuestFailure, Transaction};
+use model::Digest;
+use wasmtime::component::Resource;
+use wasmtime::{Engine, Store, Trap};
+
+use super::bindings::{Reader, Writer};
+use super::engine::{FUEL_PER_CALL, Limiter, TICKS_PER_CALL};
+use crate::guest_imports::Services;
+
+/// Why the call is made: for its effects, or to have dear results ready for the call that follows.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Pass {
+    /// Its writes count if the transaction commits.
+    Real,
+    /// A discarded run on a snapshot (decision 26).
+    Prepare,
+}
+
+/// What a guest's imports work on. It lives for one call.
+pub(crate) struct CallState {
+    /// `None` for calls that see no state: listing endpoints.
+    pub(crate) transaction: Option<Transaction>,
+    pub(crate) services: Arc<Services>,
+    pub(crate) pass: Pass,
+    /// Digest of the request, the same in the prepare pass and in the real call.
+    pub(crate) request: Digest,
+    limiter: Limiter,
+}
+
+impl CallState {
+    pub(crate) fn new(transaction: Option<Transaction>, services: Arc<Services>) -> Self {
+        Self {
+            transaction,
+            services,
+            pass: Pass::Real,
+            request: Digest::ZERO,
+            limiter: Limiter::default(),
+        }
+    }
+
+    pub(crate) fn of_request(mut self, pass: Pass, request: Digest) -> Self {
+        self.pass = pass;
+        self.request = request;
+        self
+    }
+
+    /// The transaction; a trap for a guest that reads state where there is none.
+    pub(crate) fn transaction(&mut self) -> wasmtime::Result<&mut Transaction> {
+        self.transaction
+            .as_mut()
+            .ok_or_else(|| wasmtime::format_err!("this call sees no state"))
+    }
+}
+
+/// The handle that stands for reading the call's transaction.
+pub(crate) fn reader() -> Resource<Reader> {
+    Resource::new_own(0)
+}
+
+/// The handle that stands for changing the call's transaction.
+pub(crate) fn writer() -> Resource<Writer> {
+    Resource::new_own(1)
+}
+
+/// Runs `call` in a fresh store and gives its result with the transaction.
+pub(crate) fn run<R>(
+    engine: &Engine,
+    state: CallState,
+    call: impl FnOnce(&mut Store<CallState>) -> wasmtime::Result<R>,
+) -> Result<(Option<Transaction>, R), GuestFailure> {
+    let mut store = Store::new(engine, state);
+    store.limiter(|state| &mut state.limiter);
+    store
+        .set_fuel(FUEL_PER_CALL)
+        .map_err(|e| GuestFailure::Trap(format!("{e:#}")))?;
+    store.set_epoch_deadline(TICKS_PER_CALL);
+    match call(&mut store) {
+        Ok(result) => Ok((store.into_data().transaction, result)),
+        Err(error) => Err(classify(&error, store.data().limiter.refused)),
+    }
+}
+
+/// Fuel, memory and time are limits; everything else is a trap (decision 37).
+fn classify(error: &wasmtime::Error, refused_growth: bool) -> GuestFailure {
+    if refused_growth {
+        return GuestFailure::Limit("memory".to_owned());
+    }
+    match error.downcast_ref::<Trap>() {
+        Some(Trap::OutOfFuel) => GuestFailure::Limit("fuel".to_owned()),
+        Some(Trap::Interrupt) => GuestFailure::Limit("time".to_owned()),
+        _ if error.is::<wasmtime::PoolConcurrencyLimitError>() => {
+            GuestFailure::Limit("too many calls at a time".to_owned())
+        }
+        _ => GuestFailure::Trap(format!("{error:#}")),
+    }
+}

@@ -1,0 +1,369 @@
+//! From a request to its answer: framework endpoint or application endpoint, read or write.
+//!
+//! Reads run on the last signed state, on the thread that read the request. Whatever may write
+//! goes to the writer, and its answer leaves after its batch is on disk.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use host_core::reply::Reply;
+use host_core::service::Call;
+use host_core::{AppRequest, Component, Guests as _, State};
+use kv::Context;
+use kv::store::Store;
+use model::FrameworkError;
+use model::endpoint::CallerKind;
+use model::tables::{ENDPOINTS, SERVICE_INFO};
+
+use crate::authenticate;
+use crate::executor::Handle;
+use crate::framework::{self, Endpoint, Facts, Query, ReceiptForm, Signed};
+use crate::guest_imports::now_ms;
+use crate::guests::WasmGuests;
+use crate::https::{Answer, Request};
+use crate::jwt::Tokens;
+use crate::router::{Found, Parameters, Router};
+
+/// Signed requests above this size probably carry a component.
+const LARGE_PROPOSAL_BYTES: usize = 32 * 1024;
+
+/// Everything that answering a request needs.
+pub(crate) struct Routes {
+    handle: Handle,
+    guests: Arc<WasmGuests>,
+    facts: Facts,
+    framework: Router<Endpoint>,
+    application: RwLock<Arc<Application>>,
+    tokens: Tokens,
+}
+
+/// The application as one state describes it, kept until the tables it was read from change.
+struct Application {
+    store: Store,
+    open: bool,
+    routes: Router<AppRoute>,
+}
+
+/// An endpoint of the application.
+struct AppRoute {
+    /// Key of its row: `<VERB> <path>`.
+    key: String,
+    component: Component,
+    export: u32,
+    update: bool,
+    prepare: bool,
+    callers: Vec<CallerKind>,
+}
+
+impl Application {
+    fn of(state: &State) -> Self {
+        let mut routes = Router::new();
+        for row in ENDPOINTS.rows(state).unwrap_or_else(|error| {
+            tracing::error!(%error, "the endpoint table cannot be read");
+            Vec::new()
+        }) {
+            let (key, row) = (row.key, row.value.0);
+            let component = row
+                .component
+                .parse()
+                .ok()
+                .and_then(|digest| Component::stored(&state.store, digest));
+            let Some((method, path)) = key.split_once(' ') else {
+                continue;
+            };
+            let Some(component) = component else {
+                tracing::error!(endpoint = key, "the endpoint's component is not stored");
+                continue;
+            };
+            let route = AppRoute {
+                component,
+                export: row.export,
+                update: row.mode == "readwrite",
+                prepare: row.prepare,
+                callers: row
+                    .authn_policies
+                    .iter()
+                    .filter_map(|policy| CallerKind::from_policy(policy))
+                    .collect(),
+                key: key.clone(),
+            };
+            routes.add(method, &format!("/app{path}"), route);
+        }
+        Self {
+            store: state.store.clone(),
+            open: state.is_open(),
+            routes,
+        }
+    }
+
+    fn describes(&self, state: &State) -> bool {
+        [ENDPOINTS.name(), SERVICE_INFO.name()]
+            .iter()
+            .all(|table| self.store.same_table(&state.store, table))
+    }
+}
+
+impl Routes {
+    pub(crate) fn new(handle: Handle, guests: Arc<WasmGuests>, insecure_virtual: bool) -> Self {
+        let application = Application::of(&handle.state());
+        Self {
+            guests,
+            facts: Facts { insecure_virtual },
+            framework: framework::router(),
+            application: RwLock::new(Arc::new(application)),
+            tokens: Tokens::new(),
+            handle,
+        }
+    }
+
+    /// Answers one request.
+    pub(crate) async fn answer(&self, request: Request) -> Answer {
+        let path = request.uri.path();
+        let method = request.method.as_str();
+        let found = self.framework.find(method, path);
+        if !matches!(found, Found::Nothing) {
+            if path.starts_with("/app/") && !self.application(&self.handle.state()).open {
+                return not_open().into();
+            }
+            return match settle(&request, found) {
+                Ok((endpoint, parameters)) => self.framework(*endpoint, &request, &parameters).await,
+                Err(reply) => reply.into(),
+            };
+        }
+        if path.starts_with("/app/") {
+            return self.application_call(request).await;
+        }
+        not_found().into()
+    }
+
+    fn application(&self, state: &State) -> Arc<Application> {
+        let known = Arc::clone(&self.application.read().unwrap_or_else(PoisonError::into_inner));
+        if known.describes(state) {
+            return known;
+        }
+        let fresh = Arc::new(Application::of(state));
+        *self.application.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&fresh);
+        fresh
+    }
+
+    async fn framework(&self, endpoint: Endpoint, request: &Request, parameters: &Parameters) -> Answer {
+        if let Err(reply) = framework::check_api_version(request) {
+            return reply.into();
+        }
+        let state = self.handle.state();
+        match endpoint {
+            Endpoint::Read(read) => {
+                let query = Query {
+                    state: &state,
+                    facts: &self.facts,
+                    request,
+                    parameters,
+                };
+                Answer {
+                    reply: framework::read(read, &query),
+                    transaction: Some(state.committed),
+                }
+            }
+            Endpoint::Receipt(form) => self.receipt(form, &state, request),
+            Endpoint::Signed(signed) => self.signed(signed, &state, request, parameters).await,
+        }
+    }
+
+    fn receipt(&self, form: ReceiptForm, state: &State, request: &Request) -> Answer {
+        let id = match framework::asked_for(request) {
+            Ok(id) => id,
+            Err(reply) => return reply.into(),
+        };
+        if let Some(reply) = framework::no_receipt(id, state.status_of(id)) {
+            return reply.into();
+        }
+        framework::receipt(form, state, id, self.handle.ledger()).into()
+    }
+
+    async fn signed(
+        &self,
+        signed: Signed,
+        state: &Arc<State>,
+        request: &Request,
+        parameters: &Parameters,
+    ) -> Answer {
+        let verified = framework::verify(signed, state, request, parameters, now_ms() / 1000);
+        let verified = match verified {
+            Ok(verified) => verified,
+            Err(reply) => return reply.into(),
+        };
+        if signed == Signed::Propose && verified.payload().len() > LARGE_PROPOSAL_BYTES {
+            let payload = verified.payload().to_vec();
+            self.validate_ahead(Arc::clone(state), payload).await;
+        }
+        self.submit(Call::Governance(verified)).await
+    }
+
+    /// Compiles what a large proposal carries before the writer sees it, by validating it on a
+    /// snapshot. The verdict is dropped; the writer's own counts.
+    async fn validate_ahead(&self, state: Arc<State>, proposal: Vec<u8>) {
+        let guests = Arc::clone(&self.guests);
+        let ahead = tokio::task::spawn_blocking(move || {
+            if let Some(constitution) = Component::constitution(&state.store) {
+                let tx = state.trial(Context::Decide);
+                if let Err(error) = guests.validate(&constitution, tx, &proposal) {
+                    tracing::warn!(%error, "validating ahead");
+                }
+            }
+        });
+        if ahead.await.is_err() {
+            tracing::error!("validating ahead panicked");
+        }
+    }
+
+    async fn submit(&self, call: Call) -> Answer {
+        match self.handle.submit(call).await {
+            Ok(outcome) => {
+                if let Some(fault) = &outcome.fault {
+                    tracing::warn!(fault, transaction = %outcome.tx, "a call failed inside the service");
+                }
+                Answer {
+                    reply: outcome.reply,
+                    transaction: Some(outcome.tx),
+                }
+            }
+            Err(refused) => refused.reply().into(),
+        }
+    }
+
+    async fn application_call(&self, request: Request) -> Answer {
+        let state = self.handle.state();
+        let application = self.application(&state);
+        if !application.open {
+            return not_open().into();
+        }
+        let found = application
+            .routes
+            .find(request.method.as_str(), request.uri.path());
+        let (route, parameters) = match settle(&request, found) {
+            Ok(found) => found,
+            Err(reply) => return reply.into(),
+        };
+        let now = now_ms();
+        let caller = match authenticate::caller(&*state, &self.tokens, &request, &route.callers, now / 1000) {
+            Ok(caller) => caller,
+            Err(reply) => return reply.into(),
+        };
+        let call = AppRequest {
+            endpoint: route.export,
+            parameters,
+            target: request
+                .uri
+                .path_and_query()
+                .map_or_else(|| request.uri.path().to_owned(), ToString::to_string),
+            query: request.uri.query().unwrap_or_default().to_owned(),
+            content_type: request.header(http::header::CONTENT_TYPE).map(str::to_owned),
+            caller,
+            method: request.method.as_str().to_owned(),
+            body: request.body.into(),
+            received_at_ms: now,
+            transaction: state.committed,
+            committed: state.committed,
+        };
+        if route.update {
+            self.update(route, call, state).await
+        } else {
+            self.query(route, &call, &state)
+        }
+    }
+
+    fn query(&self, route: &AppRoute, call: &AppRequest, state: &State) -> Answer {
+        let tx = state.transaction(Context::Query);
+        let reply = match self.guests.query(&route.component, tx, call) {
+            Ok(response) => Reply::from(response),
+            Err(failure) => {
+                tracing::warn!(%failure, endpoint = route.key, "a query failed inside the service");
+                Reply::guest_failure(&failure)
+            }
+        };
+        Answer {
+            reply,
+            transaction: Some(state.committed),
+        }
+    }
+
+    async fn update(&self, route: &AppRoute, call: AppRequest, state: Arc<State>) -> Answer {
+        let call = if route.prepare {
+            match self.prepare(route.component.clone(), call, state).await {
+                Ok(call) => call,
+                Err(reply) => return reply.into(),
+            }
+        } else {
+            call
+        };
+        self.submit(Call::App {
+            route: route.key.clone(),
+            request: call,
+        })
+        .await
+    }
+
+    /// Runs a dear update on a snapshot first, so that the writer finds verdicts, checked
+    /// signatures and keys ready (decision 26). Only a guest that fails to answer ends here: a
+    /// refusal may have to be written down, and a newer state may decide otherwise.
+    async fn prepare(
+        &self,
+        component: Component,
+        mut call: AppRequest,
+        state: Arc<State>,
+    ) -> Result<AppRequest, Reply> {
+        let guests = Arc::clone(&self.guests);
+        let prepared = tokio::task::spawn_blocking(move || {
+            let tx = state.trial(Context::Update);
+            call.transaction = tx.id();
+            let result = guests.prepare(&component, tx, &call);
+            (call, result)
+        })
+        .await;
+        match prepared {
+            Ok((call, Ok(_))) => Ok(call),
+            Ok((_, Err(failure))) => {
+                tracing::warn!(%failure, "a prepare pass failed inside the service");
+                Err(Reply::guest_failure(&failure))
+            }
+            Err(error) => {
+                tracing::error!(%error, "a prepare pass panicked");
+                Err(Reply::error(
+                    FrameworkError::InternalError,
+                    "the request failed inside the service",
+                ))
+            }
+        }
+    }
+}
+
+/// The entry that was found, or the answer to a request that meets none.
+fn settle<'a, T>(request: &Request, found: Found<'a, T>) -> Result<(&'a T, Parameters), Reply> {
+    match found {
+        Found::Entry(entry, parameters) => Ok((entry, parameters)),
+        Found::Nothing => Err(not_found()),
+        Found::Undecodable => Err(Reply::error(
+            FrameworkError::InvalidResourceName,
+            "a part of the path is not UTF-8",
+        )),
+        Found::OtherMethods(mut methods) => {
+            methods.push("OPTIONS");
+            let allow = methods.join(", ");
+            if request.method == http::Method::OPTIONS {
+                return Err(Reply::empty(204).with_header("allow", allow));
+            }
+            let text = format!("this path takes {allow}");
+            Err(Reply::error(FrameworkError::UnsupportedHttpVerb, text).with_header("allow", allow))
+        }
+    }
+}
+
+fn not_found() -> Reply {
+    Reply::error(FrameworkError::ResourceNotFound, "no such path")
+}
+
+fn not_open() -> Reply {
+    Reply::error(
+        FrameworkError::FrontendNotOpen,
+        "the service is not open yet; members open it with transition_service_to_open",
+    )
+}

@@ -1,0 +1,137 @@
+//! A TLS client of a few lines, pinned to the service certificate, that can also misbehave.
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crypto::native::EcKeyPair;
+use crypto::native::issue::Validity;
+use crypto::x509::Certificate;
+use rustls::client::ResolvesClientCert;
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
+use rustls::sign::CertifiedKey;
+use rustls::{ClientConfig, RootCertStore, SignatureScheme};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+pub fn unix_now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
+}
+
+pub fn validity() -> Validity {
+    Validity {
+        not_before: unix_now() - 60,
+        days: 2,
+    }
+}
+
+/// An answer, taken apart.
+#[derive(Debug)]
+pub struct Reply {
+    pub status: u16,
+    pub head: String,
+    pub body: Vec<u8>,
+}
+
+impl Reply {
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|e| panic!("{e}: {self:?}"))
+    }
+
+    /// Status and error code, as `404 ResourceNotFound`.
+    pub fn code(&self) -> String {
+        let body = serde_json::from_slice::<serde_json::Value>(&self.body).unwrap_or_default();
+        let code = body.pointer("/error/code").and_then(serde_json::Value::as_str);
+        format!("{} {}", self.status, code.unwrap_or("-"))
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.head.lines().find_map(|line| {
+            let (key, value) = line.split_once(':')?;
+            key.eq_ignore_ascii_case(name).then(|| value.trim())
+        })
+    }
+}
+
+/// A node as its callers know it.
+pub struct Peer {
+    pub address: SocketAddr,
+    pub service_der: Vec<u8>,
+}
+
+impl Peer {
+    pub async fn connect(&self, identity: Option<CertifiedKey>) -> std::io::Result<TlsStream<TcpStream>> {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from(self.service_der.clone())).unwrap();
+        let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .unwrap()
+            .with_root_certificates(roots);
+        let config = match identity {
+            None => builder.with_no_client_auth(),
+            Some(identity) => builder.with_client_cert_resolver(Arc::new(Always(Arc::new(identity)))),
+        };
+        let stream = TcpStream::connect(self.address).await?;
+        let name = ServerName::try_from("localhost").unwrap();
+        TlsConnector::from(Arc::new(config)).connect(name, stream).await
+    }
+
+    /// Sends these bytes on a fresh connection and gives everything that comes back.
+    pub async fn exchange(&self, request: &[u8]) -> String {
+        let mut stream = self.connect(None).await.unwrap();
+        stream.write_all(request).await.unwrap();
+        let mut answer = Vec::new();
+        // The listener may close without a TLS goodbye after refusing.
+        let _ = stream.read_to_end(&mut answer).await;
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+
+    /// One request on a connection of its own.
+    pub async fn send(&self, method: &str, path: &str, content_type: &str, body: &[u8]) -> Reply {
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: {content_type}\r\n\
+             content-length: {}\r\n\r\n",
+            body.len()
+        );
+        let mut stream = self.connect(None).await.unwrap();
+        stream.write_all(&[head.as_bytes(), body].concat()).await.unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.unwrap();
+        let end = answer.windows(4).position(|w| w == b"\r\n\r\n").unwrap();
+        let head = String::from_utf8(answer[..end].to_vec()).unwrap();
+        Reply {
+            status: head[9..12].parse().unwrap(),
+            body: answer[end + 4..].to_vec(),
+            head,
+        }
+    }
+
+    pub async fn get(&self, path: &str) -> Reply {
+        self.send("GET", path, "application/json", b"").await
+    }
+}
+
+/// Shows its certificate whoever asks, whether or not the key belongs to it.
+#[derive(Debug)]
+struct Always(Arc<CertifiedKey>);
+
+impl ResolvesClientCert for Always {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0))
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
+pub fn certified(certificate: &str, key: &EcKeyPair) -> CertifiedKey {
+    let der = Certificate::from_pem(certificate).unwrap().der().to_vec();
+    let pkcs8 = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.to_pkcs8_der().unwrap().to_vec()));
+    let signer = aws_lc_rs::sign::any_supported_type(&pkcs8).unwrap();
+    CertifiedKey::new(vec![CertificateDer::from(der)], signer)
+}

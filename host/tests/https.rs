@@ -1,0 +1,185 @@
+//! The listener against callers that send too much, show false certificates or hang up.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
+mod common;
+
+use std::sync::Arc;
+
+use common::{Peer, certified, validity};
+use crypto::native::issue::{node_certificate, self_signed_member, self_signed_service};
+use crypto::native::{Curve, EcKeyPair};
+use crypto::x509::Certificate;
+use host::config::LimitsConfig;
+use host::https::{Answer, Request, serve};
+use host::tls::{NodeTls, server_config};
+use host_core::Reply;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+/// A listener that answers with the body's size and the digest of the caller's certificate.
+struct Echo {
+    peer: Peer,
+    stop: watch::Sender<bool>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+async fn echo(request: Request) -> Answer {
+    let who = request
+        .certificate
+        .as_ref()
+        .map_or_else(|| "nobody".to_owned(), |certificate| certificate.id.to_string());
+    let mut reply = Reply::empty(200);
+    reply.body = format!("{} {who}", request.body.len()).into_bytes();
+    reply.into()
+}
+
+impl Echo {
+    async fn start(limits: LimitsConfig) -> Self {
+        let service_key = EcKeyPair::generate(Curve::P384).unwrap();
+        let service = self_signed_service(&service_key, "service", validity()).unwrap();
+        let service = Certificate::from_pem(&service).unwrap();
+        let key = EcKeyPair::generate(Curve::P256).unwrap();
+        let names = ["localhost".to_owned()];
+        let node =
+            node_certificate(key.spki_der(), "node", &names, validity(), &service_key, &service).unwrap();
+        let tls = server_config(&NodeTls {
+            chain: vec![
+                Certificate::from_pem(&node).unwrap().der().to_vec(),
+                service.der().to_vec(),
+            ],
+            key_pkcs8: key.to_pkcs8_der().unwrap(),
+        })
+        .unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = watch::channel(false);
+        let task = tokio::spawn(serve(listener, Arc::new(tls), limits, stopped, echo));
+        Self {
+            peer: Peer {
+                address,
+                service_der: service.der().to_vec(),
+            },
+            stop,
+            task,
+        }
+    }
+}
+
+fn post(path: &str, headers: &str, body: &[u8]) -> Vec<u8> {
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{headers}content-length: {}\r\n\r\n",
+        body.len()
+    );
+    [head.as_bytes(), body].concat()
+}
+
+#[tokio::test]
+async fn a_body_over_the_limit_is_413_and_the_answer_arrives() {
+    let echo = Echo::start(LimitsConfig::default()).await;
+    let body = vec![b'x'; 10 * 1024 * 1024];
+    let answer = echo.peer.exchange(&post("/app/x", "", &body)).await;
+    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+    assert!(answer.contains("RequestBodyTooLarge"), "{answer}");
+    let fits = echo.peer.exchange(&post("/app/x", "", &body[..1024 * 1024])).await;
+    assert!(fits.ends_with("1048576 nobody"), "{fits}");
+}
+
+#[tokio::test]
+async fn a_body_that_grows_over_the_limit_is_413_too() {
+    let echo = Echo::start(LimitsConfig::default()).await;
+    let mut request =
+        b"POST /app/x HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n"
+            .to_vec();
+    for _ in 0..3 {
+        request.extend(format!("{:x}\r\n", 512 * 1024).bytes());
+        request.extend(vec![b'x'; 512 * 1024]);
+        request.extend(b"\r\n");
+    }
+    request.extend(b"0\r\n\r\n");
+    let answer = echo.peer.exchange(&request).await;
+    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+}
+
+#[tokio::test]
+async fn only_signed_governance_messages_may_be_larger() {
+    let echo = Echo::start(LimitsConfig::default()).await;
+    let body = vec![b'x'; 2 * 1024 * 1024];
+    let cose = "content-type: application/cose\r\n";
+    let governance = echo
+        .exchange(&post("/gov/members/proposals:create", cose, &body))
+        .await;
+    assert!(governance.ends_with("2097152 nobody"), "{governance}");
+    let elsewhere = echo.peer.exchange(&post("/app/x", cose, &body)).await;
+    assert!(elsewhere.starts_with("HTTP/1.1 413"), "{elsewhere}");
+}
+
+#[tokio::test]
+async fn headers_over_the_limit_are_431() {
+    let echo = Echo::start(LimitsConfig::default()).await;
+    let long = format!("x-long: {}\r\n", "y".repeat(20 * 1024));
+    let answer = echo.peer.exchange(&post("/app/x", &long, b"")).await;
+    assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_caller_is_known_by_the_certificate_it_holds_the_key_of() {
+    let echo = Echo::start(LimitsConfig::default()).await;
+    let key = EcKeyPair::generate(Curve::P384).unwrap();
+    let certificate = self_signed_member(&key, "ann", validity()).unwrap();
+    let id = Certificate::from_pem(&certificate).unwrap().id().to_string();
+    let mut stream = echo.peer.connect(Some(certified(&certificate, &key))).await.unwrap();
+    stream.write_all(&post("/app/x", "", b"")).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.ends_with(&format!("0 {id}")), "{answer}");
+}
+
+#[tokio::test]
+async fn a_certificate_shown_without_its_key_ends_the_connection() {
+    let echo = Echo::start(LimitsConfig::default()).await;
+    let (key, other) = (
+        EcKeyPair::generate(Curve::P384).unwrap(),
+        EcKeyPair::generate(Curve::P384).unwrap(),
+    );
+    let certificate = self_signed_member(&key, "ann", validity()).unwrap();
+    // In TLS 1.3 the client may think it is through before the server has looked.
+    let Ok(mut stream) = echo.peer.connect(Some(certified(&certificate, &other))).await else {
+        return;
+    };
+    let _ = stream.write_all(&post("/app/x", "", b"")).await;
+    let mut answer = Vec::new();
+    let ended = stream.read_to_end(&mut answer).await;
+    assert!(ended.is_err() && answer.is_empty(), "answered a thief");
+}
+
+#[tokio::test]
+async fn connections_over_the_cap_are_told_to_come_back() {
+    let limits = LimitsConfig {
+        connections_max: 1,
+        ..LimitsConfig::default()
+    };
+    let echo = Echo::start(limits).await;
+    let _first = echo.peer.connect(None).await.unwrap();
+    let answer = echo.peer.exchange(&post("/app/x", "", b"")).await;
+    assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+    assert!(
+        answer.contains("SessionCapExhausted") && answer.contains("retry-after"),
+        "{answer}"
+    );
+}
+
+#[tokio::test]
+async fn stopping_closes_idle_connections_and_ends() {
+    let echo = Echo::start(LimitsConfig::default()).await;
+    let mut idle = echo.peer.connect(None).await.unwrap();
+    idle.write_all(b"POST /app/x HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n")
+        .await
+        .unwrap();
+    let mut first = [0; 15];
+    idle.read_exact(&mut first).await.unwrap();
+    assert_eq!(&first, b"HTTP/1.1 200 OK");
+    echo.stop.send_replace(true);
+    echo.task.await.unwrap();
+    assert!(TcpStream::connect(echo.peer.address).await.is_err());
+}
