@@ -58,6 +58,8 @@ pub struct Running {
     pub executor: Executor,
     /// The node's key, PKCS#8 DER, for its listener.
     pub node_key: Zeroizing<Vec<u8>>,
+    /// What nonces are made and checked with; the same after a restart.
+    pub nonce_secret: Zeroizing<[u8; 32]>,
     /// The node's certificate, PEM.
     pub node_cert_pem: String,
     /// The service's certificate, PEM: what clients pin.
@@ -200,6 +202,7 @@ fn run(
     files.append(batch)?;
     let node = service.node();
     let node_key = node.key.to_pkcs8_der()?;
+    let nonce_secret = service.derive_secret(b"nonces")?;
     let node_cert_pem = node.cert_pem.clone();
     let node_id = node.id();
     let service_cert_pem = service.state().service_cert_pem.to_string();
@@ -208,6 +211,7 @@ fn run(
         handle,
         executor,
         node_key,
+        nonce_secret,
         node_cert_pem,
         service_cert_pem,
         node_id,

@@ -322,6 +322,17 @@ impl Service {
         &self.node
     }
 
+    /// A secret that every process of this service derives alike, for uses outside the ledger.
+    /// Different labels give unrelated secrets.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError`] if the service key cannot be exported.
+    pub fn derive_secret(&self, label: &[u8]) -> Result<Zeroizing<[u8; 32]>, KeyError> {
+        let key = self.identity.key.to_pkcs8_der()?;
+        Ok(Zeroizing::new(crypto::hmac_sha256(&key, label)))
+    }
+
     /// The plain text of the sealed identity. It must be sealed and on disk before the first
     /// batch is.
     ///
