@@ -95,7 +95,10 @@ impl Shared {
 }
 
 /// What the writer does next.
-#[allow(clippy::large_enum_variant, reason = "moved once, from the queue to the writer")]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "moved once, from the queue to the writer"
+)]
 enum Next {
     Execute(Call, Answer),
     Seal,

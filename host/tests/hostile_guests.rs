@@ -1,7 +1,12 @@
 //! Guests that misbehave: each hits its limit or its trap, and nothing of it remains.
 //!
 //! The guests are core modules made here, wrapped with the world's types like any other guest.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "tests"
+)]
 
 use std::sync::Arc;
 
@@ -13,7 +18,8 @@ use kv::{Context, Read as _, TxId};
 use wasm_encoder::Instruction::{self, Br, Call, End, GlobalGet, GlobalSet, I32Add, I32Const, Unreachable};
 use wasm_encoder::{
     BlockType, CodeSection, ConstExpr, EntityType, ExportKind, ExportSection, Function, FunctionSection,
-    GlobalSection, GlobalType, ImportSection, MemArg, MemorySection, MemoryType, Module, TypeSection, ValType,
+    GlobalSection, GlobalType, ImportSection, MemArg, MemArgTarget, MemorySection, MemoryType, Module,
+    TypeSection, ValType,
 };
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 
@@ -45,7 +51,8 @@ const fn at(offset: u64) -> MemArg {
     MemArg {
         offset,
         align: 0,
-        memory_index: 0,
+        target: MemArgTarget::Memory(0),
+        ordering: None,
     }
 }
 
@@ -58,7 +65,11 @@ impl Guest<'_> {
         types.ty().function([], i32s(1));
         types.ty().function(i32s(1), i32s(1));
         let mut imports = ImportSection::new();
-        imports.import("concordat:host/kv@0.1.0", "[method]writer.put", EntityType::Function(0));
+        imports.import(
+            "concordat:host/kv@0.1.0",
+            "[method]writer.put",
+            EntityType::Function(0),
+        );
         let mut functions = FunctionSection::new();
         for index in [1, 2, 2, 3, 3] {
             functions.function(index);
@@ -139,7 +150,11 @@ const ANSWER: [Instruction<'_>; 4] = [
 /// `put("t", "t", "t")`, with the instructions that find the writer's handle.
 fn put<'a>(handle: &[Instruction<'a>]) -> Vec<Instruction<'a>> {
     let text = [I32Const(128), I32Const(1)];
-    let mut code = vec![I32Const(128), I32Const(i32::from(b't')), Instruction::I32Store8(at(0))];
+    let mut code = vec![
+        I32Const(128),
+        I32Const(i32::from(b't')),
+        Instruction::I32Store8(at(0)),
+    ];
     code.extend_from_slice(handle);
     for _ in 0..3 {
         code.extend_from_slice(&text);
@@ -255,7 +270,10 @@ fn a_write_comes_back_with_the_transaction() {
         )
         .unwrap();
     assert_eq!(response.status, 200);
-    assert_eq!(tx.get("t", b"t").unwrap().map(|row| row.value), Some(b"t".to_vec()));
+    assert_eq!(
+        tx.get("t", b"t").unwrap().map(|row| row.value),
+        Some(b"t".to_vec())
+    );
 }
 
 #[test]
@@ -280,7 +298,10 @@ fn a_query_cannot_make_up_a_writer() {
                 &request(),
             )
             .unwrap_err();
-        assert!(matches!(failure, GuestFailure::Trap(_)), "handle {handle}: {failure}");
+        assert!(
+            matches!(failure, GuestFailure::Trap(_)),
+            "handle {handle}: {failure}"
+        );
     }
 }
 
@@ -322,7 +343,10 @@ fn what_is_not_a_component_of_the_world_is_refused() {
     assert!(matches!(refused(&Module::new().finish()), LoadError::Invalid(_)));
     let empty = wasm_encoder::Component::new().finish();
     assert!(matches!(refused(&empty), LoadError::Mismatch(_)));
-    assert!(matches!(refused(&vec![0; 5 * 1024 * 1024]), LoadError::TooLarge(_)));
+    assert!(matches!(
+        refused(&vec![0; 5 * 1024 * 1024]),
+        LoadError::TooLarge(_)
+    ));
     let greedy = Guest {
         query: &[Unreachable],
         update: &[Unreachable],

@@ -1,5 +1,10 @@
 //! The listener against callers that send too much, show false certificates or hang up.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "tests"
+)]
 
 mod common;
 
@@ -81,7 +86,10 @@ async fn a_body_over_the_limit_is_413_and_the_answer_arrives() {
     let answer = echo.peer.exchange(&post("/app/x", "", &body)).await;
     assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
     assert!(answer.contains("RequestBodyTooLarge"), "{answer}");
-    let fits = echo.peer.exchange(&post("/app/x", "", &body[..1024 * 1024])).await;
+    let fits = echo
+        .peer
+        .exchange(&post("/app/x", "", &body[..1024 * 1024]))
+        .await;
     assert!(fits.ends_with("1048576 nobody"), "{fits}");
 }
 
@@ -107,6 +115,7 @@ async fn only_signed_governance_messages_may_be_larger() {
     let body = vec![b'x'; 2 * 1024 * 1024];
     let cose = "content-type: application/cose\r\n";
     let governance = echo
+        .peer
         .exchange(&post("/gov/members/proposals:create", cose, &body))
         .await;
     assert!(governance.ends_with("2097152 nobody"), "{governance}");
@@ -128,7 +137,11 @@ async fn a_caller_is_known_by_the_certificate_it_holds_the_key_of() {
     let key = EcKeyPair::generate(Curve::P384).unwrap();
     let certificate = self_signed_member(&key, "ann", validity()).unwrap();
     let id = Certificate::from_pem(&certificate).unwrap().id().to_string();
-    let mut stream = echo.peer.connect(Some(certified(&certificate, &key))).await.unwrap();
+    let mut stream = echo
+        .peer
+        .connect(Some(certified(&certificate, &key)))
+        .await
+        .unwrap();
     stream.write_all(&post("/app/x", "", b"")).await.unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();

@@ -1,7 +1,12 @@
 //! A whole node in this process: its manners over HTTPS, its members' first steps, its restarts.
 //!
 //! Needs the constitution that `cargo xtask guests` builds.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "tests"
+)]
 
 mod common;
 
@@ -20,7 +25,11 @@ const API: &str = "api-version=2024-07-01";
 
 fn constitution() -> PathBuf {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/guests/constitution.wasm");
-    assert!(path.exists(), "{} is missing; run cargo xtask guests", path.display());
+    assert!(
+        path.exists(),
+        "{} is missing; run cargo xtask guests",
+        path.display()
+    );
     path.canonicalize().unwrap()
 }
 
@@ -81,7 +90,11 @@ impl Service {
 
     fn sign(&self, member: usize, kind: &str, proposal: Option<&str>, payload: &JsonValue) -> Vec<u8> {
         let Member { id, key } = &self.members[member];
-        let payload = if payload.is_null() { Vec::new() } else { payload.to_string().into_bytes() };
+        let payload = if payload.is_null() {
+            Vec::new()
+        } else {
+            payload.to_string().into_bytes()
+        };
         sign_governance_message(key, id, kind, unix_now(), proposal, &payload).unwrap()
     }
 
@@ -145,22 +158,57 @@ async fn plain_http_mistakes_get_their_codes() {
         ("GET", "/nowhere".to_owned(), "404 ResourceNotFound"),
         ("GET", "/app/contracts".to_owned(), "404 FrontendNotOpen"),
         ("DELETE", "/node/state".to_owned(), "405 UnsupportedHttpVerb"),
-        ("GET", "/gov/service/members".to_owned(), "400 MissingApiVersionParameter"),
-        ("GET", "/gov/service/members?api-version=1".to_owned(), "400 UnsupportedApiVersionValue"),
-        ("GET", format!("/gov/service/members/ab?{API}"), "400 InvalidResourceName"),
-        ("GET", format!("/gov/service/members/{}?{API}", "0".repeat(64)), "404 ResourceNotFound"),
-        ("GET", format!("/gov/members/proposals/{}?{API}", "0".repeat(64)), "404 ProposalNotFound"),
-        ("GET", "/node/tx?transaction_id=2.0".to_owned(), "400 InvalidQueryParameterValue"),
+        (
+            "GET",
+            "/gov/service/members".to_owned(),
+            "400 MissingApiVersionParameter",
+        ),
+        (
+            "GET",
+            "/gov/service/members?api-version=1".to_owned(),
+            "400 UnsupportedApiVersionValue",
+        ),
+        (
+            "GET",
+            format!("/gov/service/members/ab?{API}"),
+            "400 InvalidResourceName",
+        ),
+        (
+            "GET",
+            format!("/gov/service/members/{}?{API}", "0".repeat(64)),
+            "404 ResourceNotFound",
+        ),
+        (
+            "GET",
+            format!("/gov/members/proposals/{}?{API}", "0".repeat(64)),
+            "404 ProposalNotFound",
+        ),
+        (
+            "GET",
+            "/node/tx?transaction_id=2.0".to_owned(),
+            "400 InvalidQueryParameterValue",
+        ),
         ("GET", "/node/tx".to_owned(), "400 InvalidQueryParameterValue"),
-        ("GET", "/node/receipt?transaction_id=9.9".to_owned(), "404 TransactionPendingOrUnknown"),
-        ("POST", format!("/gov/members/proposals:create?{API}"), "415 UnsupportedContentType"),
+        (
+            "GET",
+            "/node/receipt?transaction_id=9.9".to_owned(),
+            "404 TransactionPendingOrUnknown",
+        ),
+        (
+            "POST",
+            format!("/gov/members/proposals:create?{API}"),
+            "415 UnsupportedContentType",
+        ),
     ];
     for (method, path, expected) in cases {
         let reply = peer.send(method, &path, "application/json", b"").await;
         assert_eq!(reply.code(), expected, "{method} {path}");
     }
     let options = peer.send("OPTIONS", "/node/state", "application/json", b"").await;
-    assert_eq!((options.status, options.header("allow")), (204, Some("GET, OPTIONS")));
+    assert_eq!(
+        (options.status, options.header("allow")),
+        (204, Some("GET, OPTIONS"))
+    );
     node.stop().await.unwrap();
 }
 
@@ -177,10 +225,18 @@ async fn a_signed_request_that_is_not_one_is_401_and_writes_nothing() {
     for message in [&b"garbage"[..], &[], &good[..good.len() / 2], &bent, &ballot] {
         let reply = cose(&peer, &create, message).await;
         assert_eq!(reply.code(), "401 InvalidAuthenticationInfo");
-        assert!(reply.header("www-authenticate").unwrap().starts_with("COSE-SIGN1"));
+        assert!(
+            reply
+                .header("www-authenticate")
+                .unwrap()
+                .starts_with("COSE-SIGN1")
+        );
     }
     // Correct, but its signer has not acknowledged the state yet.
-    assert_eq!(cose(&peer, &create, &good).await.code(), "401 InvalidAuthenticationInfo");
+    assert_eq!(
+        cose(&peer, &create, &good).await.code(),
+        "401 InvalidAuthenticationInfo"
+    );
     assert_eq!(peer.get("/node/commit").await.json(), before);
     node.stop().await.unwrap();
 }
@@ -222,7 +278,10 @@ async fn every_committed_transaction_has_a_receipt_that_verifies() {
     let service = Service::new();
     let (node, peer) = service.start().await;
     service.acknowledge(&peer, 0).await;
-    let last = peer.get("/node/commit").await.json()["transaction_id"].as_str().unwrap().to_owned();
+    let last = peer.get("/node/commit").await.json()["transaction_id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     let seqno: u64 = last.split_once('.').unwrap().1.parse().unwrap();
     for seqno in 1..=seqno {
         let reply = peer.get(&format!("/node/receipt?transaction_id=2.{seqno}")).await;

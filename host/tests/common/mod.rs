@@ -1,5 +1,11 @@
 //! A TLS client of a few lines, pinned to the service certificate, that can also misbehave.
-#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "tests; each file uses its part"
+)]
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,11 +24,11 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-pub fn unix_now() -> u64 {
+pub(crate) fn unix_now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
-pub fn validity() -> Validity {
+pub(crate) fn validity() -> Validity {
     Validity {
         not_before: unix_now() - 60,
         days: 2,
@@ -31,25 +37,25 @@ pub fn validity() -> Validity {
 
 /// An answer, taken apart.
 #[derive(Debug)]
-pub struct Reply {
-    pub status: u16,
-    pub head: String,
-    pub body: Vec<u8>,
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Reply {
-    pub fn json(&self) -> serde_json::Value {
+    pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|e| panic!("{e}: {self:?}"))
     }
 
     /// Status and error code, as `404 ResourceNotFound`.
-    pub fn code(&self) -> String {
+    pub(crate) fn code(&self) -> String {
         let body = serde_json::from_slice::<serde_json::Value>(&self.body).unwrap_or_default();
         let code = body.pointer("/error/code").and_then(serde_json::Value::as_str);
         format!("{} {}", self.status, code.unwrap_or("-"))
     }
 
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.head.lines().find_map(|line| {
             let (key, value) = line.split_once(':')?;
             key.eq_ignore_ascii_case(name).then(|| value.trim())
@@ -58,13 +64,16 @@ impl Reply {
 }
 
 /// A node as its callers know it.
-pub struct Peer {
-    pub address: SocketAddr,
-    pub service_der: Vec<u8>,
+pub(crate) struct Peer {
+    pub(crate) address: SocketAddr,
+    pub(crate) service_der: Vec<u8>,
 }
 
 impl Peer {
-    pub async fn connect(&self, identity: Option<CertifiedKey>) -> std::io::Result<TlsStream<TcpStream>> {
+    pub(crate) async fn connect(
+        &self,
+        identity: Option<CertifiedKey>,
+    ) -> std::io::Result<TlsStream<TcpStream>> {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from(self.service_der.clone())).unwrap();
         let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
@@ -81,7 +90,7 @@ impl Peer {
     }
 
     /// Sends these bytes on a fresh connection and gives everything that comes back.
-    pub async fn exchange(&self, request: &[u8]) -> String {
+    pub(crate) async fn exchange(&self, request: &[u8]) -> String {
         let mut stream = self.connect(None).await.unwrap();
         stream.write_all(request).await.unwrap();
         let mut answer = Vec::new();
@@ -91,7 +100,7 @@ impl Peer {
     }
 
     /// One request on a connection of its own.
-    pub async fn send(&self, method: &str, path: &str, content_type: &str, body: &[u8]) -> Reply {
+    pub(crate) async fn send(&self, method: &str, path: &str, content_type: &str, body: &[u8]) -> Reply {
         let head = format!(
             "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: {content_type}\r\n\
              content-length: {}\r\n\r\n",
@@ -110,7 +119,7 @@ impl Peer {
         }
     }
 
-    pub async fn get(&self, path: &str) -> Reply {
+    pub(crate) async fn get(&self, path: &str) -> Reply {
         self.send("GET", path, "application/json", b"").await
     }
 }
@@ -129,7 +138,7 @@ impl ResolvesClientCert for Always {
     }
 }
 
-pub fn certified(certificate: &str, key: &EcKeyPair) -> CertifiedKey {
+pub(crate) fn certified(certificate: &str, key: &EcKeyPair) -> CertifiedKey {
     let der = Certificate::from_pem(certificate).unwrap().der().to_vec();
     let pkcs8 = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.to_pkcs8_der().unwrap().to_vec()));
     let signer = aws_lc_rs::sign::any_supported_type(&pkcs8).unwrap();
