@@ -1,0 +1,23 @@
+//! The application natively: every endpoint over an in-memory store, with real cryptography and
+//! real verification of (unsigned, `virtual`) evidence. One file per area.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    unreachable_pub,
+    reason = "tests"
+)]
+
+mod admission;
+mod contracts;
+mod delegates;
+mod documents;
+mod events;
+mod host;
+mod runs;
+mod secrets;
+mod tokens;
+mod user_proposals;
+mod users;
+mod world;

@@ -1,0 +1,233 @@
+//! The OpenID issuer and its tokens (`attestation-secrets-oidc.md` §3; decisions 7 and 25).
+
+use crypto::jws::Jws;
+use crypto::native::Native;
+use governance_app::Caller;
+use serde_json::{Value as JsonValue, json};
+
+use crate::world::{NOW_MS, Workload, World, member, pending_member, user, workload};
+
+const URL: &str = "https://issuer.example/app/contracts/c1/oidc";
+const TOKEN: &str = "/contracts/c1/oauth/token?sub=storage&aud=api%3A%2F%2Fcloud";
+
+fn world() -> (World, Workload) {
+    let mut world = World::new();
+    let pod = workload('a');
+    world.accept_contract("c1", json!(1));
+    world.welcome(
+        "c1",
+        "default",
+        &pod,
+        json!({"tokens": [{"sub": "storage", "aud": ["api://cloud"]}]}),
+    );
+    (world, pod)
+}
+
+fn keys(world: &mut World, base: &str) -> JsonValue {
+    world.get(&Caller::Anonymous, &format!("{base}/keys")).ok()["keys"].clone()
+}
+
+/// Verifies as a relying party would: key by id from the key set, RS256.
+fn verified(token: &str, keys: &JsonValue) -> JsonValue {
+    let token = Jws::parse(token).unwrap();
+    let kid = token.kid().unwrap();
+    let jwk = keys
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|key| key["kid"] == kid)
+        .unwrap();
+    let spki = crypto::spki::jwk_to_spki(jwk).unwrap();
+    token.verify(&spki, &Native).unwrap();
+    assert_eq!(token.header()["alg"], "RS256");
+    token.claims().clone()
+}
+
+#[test]
+fn a_relying_party_verifies_the_token_of_an_admitted_workload() {
+    let (mut world, pod) = world();
+    world.attested(&pod, TOKEN).is(405, "SigningKeyNotAvailable");
+    world.set_issuer(Some("c1"), 1, None);
+    let made = world
+        .post(
+            &member("ann"),
+            "/contracts/c1/oidc/generateSigningKey",
+            json!(null),
+        )
+        .ok();
+    assert_eq!(made, json!({"reqId": "1", "kid": "k-1"}));
+    world.attested(&pod, TOKEN).is(405, "IssuerUrlNotSet");
+    world.set_issuer(Some("c1"), 1, Some(URL));
+    let discovery = world
+        .get(
+            &Caller::Anonymous,
+            "/contracts/c1/oidc/.well-known/openid-configuration",
+        )
+        .ok();
+    assert_eq!(
+        (&discovery["issuer"], &discovery["jwks_uri"]),
+        (&json!(URL), &json!(format!("{URL}/keys")))
+    );
+    let answer = world.attested(&pod, &format!("{TOKEN}&exp=9999999999&iat=1&jti=j-1&iss=evil"));
+    let tx = answer.tx;
+    let keys = keys(&mut world, "/contracts/c1/oidc");
+    let claims = verified(&pod.unwrap(&answer.ok()), &keys);
+    let now = NOW_MS / 1000;
+    assert_eq!(claims["iss"], URL);
+    assert_eq!(
+        (&claims["sub"], &claims["aud"]),
+        (&json!("storage"), &json!("api://cloud"))
+    );
+    assert_eq!(
+        (&claims["iat"], &claims["nbf"], &claims["exp"]),
+        (&json!(now), &json!(now), &json!(now + 3600))
+    );
+    assert_eq!(
+        (&claims["jti"], &claims["contract_id"]),
+        (&json!("j-1"), &json!("c1"))
+    );
+    assert_eq!(claims["release_txid"], tx.to_string());
+    assert_eq!(claims["policy_digest"].as_str().unwrap().len(), 64);
+    let trace = world.trace("c1");
+    assert_eq!(trace.len(), 1);
+    assert_eq!(
+        (trace[0].name.as_str(), trace[0].audience.as_deref()),
+        ("storage", Some("api://cloud"))
+    );
+}
+
+#[test]
+fn subject_and_audience_must_be_allowed() {
+    let (mut world, pod) = world();
+    world.set_issuer(Some("c1"), 1, Some(URL));
+    world
+        .post(
+            &member("ann"),
+            "/contracts/c1/oidc/generateSigningKey",
+            json!(null),
+        )
+        .ok();
+    for query in ["sub=storage&aud=other", "sub=other&aud=api://cloud"] {
+        let refused = world.attested(&pod, &format!("/contracts/c1/oauth/token?{query}"));
+        refused.is(403, "TokenNotAllowed");
+        assert!(refused.wrote);
+    }
+    world
+        .attested(&workload('c'), TOKEN)
+        .is(400, "VerifySnpAttestationFailed");
+    assert_eq!(world.trace("c1").len(), 3);
+}
+
+#[test]
+fn parameters_are_checked_before_evidence() {
+    let (mut world, pod) = world();
+    world
+        .post(&Caller::Anonymous, TOKEN, json!({}))
+        .is(400, "AttestationMissing");
+    for query in [
+        "aud=a",
+        "sub=s",
+        "sub=s&aud=a&exp=soon",
+        "sub=s&aud=a&exp=1",
+        "sub=s&aud=%00",
+    ] {
+        let answer = world.attested(&pod, &format!("/contracts/c1/oauth/token?{query}"));
+        answer.is(400, "InvalidInput");
+        assert!(!answer.wrote, "{query}");
+    }
+}
+
+#[test]
+fn rotation_keeps_the_old_public_key_for_the_longest_token_life() {
+    let (mut world, pod) = world();
+    world.set_issuer(Some("c1"), 1, Some(URL));
+    let generate = "/contracts/c1/oidc/generateSigningKey";
+    world.post(&member("ann"), generate, json!(null)).ok();
+    assert_eq!(
+        world.post(&member("bob"), generate, json!(null)).ok()["kid"],
+        "k-1"
+    );
+    let old = world.attested(&pod, TOKEN).ok();
+    let old = pod.unwrap(&old);
+    world.set_issuer(Some("c1"), 2, Some(URL));
+    // Until somebody generates the new key, the old one signs.
+    world.attested(&pod, TOKEN).ok();
+    assert_eq!(
+        world.post(&member("ann"), generate, json!(null)).ok()["kid"],
+        "k-2"
+    );
+    assert!(!world.host.has_key("oidc/c1/k-1"));
+    let both = keys(&mut world, "/contracts/c1/oidc");
+    assert_eq!(both.as_array().unwrap().len(), 2);
+    verified(&old, &both);
+    let new = world.attested(&pod, TOKEN).ok();
+    assert_eq!(Jws::parse(&pod.unwrap(&new)).unwrap().kid(), Some("k-2"));
+    world.pass_time(3_600_001);
+    assert_eq!(
+        keys(&mut world, "/contracts/c1/oidc").as_array().unwrap().len(),
+        1
+    );
+}
+
+#[test]
+fn contracts_without_an_issuer_share_the_global_one_and_its_tenant_addresses() {
+    let (mut world, pod) = world();
+    let generate = "/oidc/generateSigningKey";
+    world
+        .post(&member("ann"), generate, json!(null))
+        .is(405, "OidcIssuerNotEnabled");
+    world
+        .get(&Caller::Anonymous, "/oidc/keys")
+        .is(405, "SigningKeyNotAvailable");
+    let placeholder = world
+        .get(&Caller::Anonymous, "/oidc/.well-known/openid-configuration")
+        .ok();
+    assert_eq!(placeholder["issuer"], "{placeholder}");
+    world.set_issuer(None, 1, Some("https://global.example"));
+    world
+        .post(&pending_member("ann"), generate, json!(null))
+        .is(403, "MemberNotActive");
+    world.post(&member("ann"), generate, json!(null)).ok();
+    let issuer_of = |world: &mut World, target: &str| {
+        let answer = world.attested(&pod, target).ok();
+        Jws::parse(&pod.unwrap(&answer)).unwrap().claims()["iss"].clone()
+    };
+    assert_eq!(issuer_of(&mut world, TOKEN), "https://global.example");
+    world
+        .post(&member("ann"), "/oidc/setIssuerUrl", json!({"url": "ftp://x"}))
+        .is(400, "InvalidUrl");
+    world
+        .post(
+            &member("ann"),
+            "/oidc/setIssuerUrl",
+            json!({"url": "https://t1.example"}),
+        )
+        .ok();
+    assert_eq!(
+        issuer_of(&mut world, &format!("{TOKEN}&tid=t-1")),
+        "https://t1.example"
+    );
+    assert_eq!(
+        issuer_of(&mut world, &format!("{TOKEN}&tid=t-2")),
+        "https://global.example"
+    );
+    let info = world.post(&member("bob"), "/oidc/issuerInfo", json!(null)).ok();
+    let tenant = json!({"tenantId": "t-1", "issuerUrl": "https://t1.example"});
+    assert_eq!(
+        info,
+        json!({"enabled": true, "issuerUrl": "https://global.example", "tenantData": tenant})
+    );
+    let info = world.post(&user("una"), "/oidc/issuerInfo", json!(null)).ok();
+    assert_eq!(
+        info,
+        json!({"enabled": true, "issuerUrl": "https://global.example"})
+    );
+    let nobody = Caller::Member(governance_app::Principal {
+        id: crate::world::member_id("cid"),
+        data_json: "null".into(),
+        active: true,
+    });
+    world
+        .post(&nobody, "/oidc/setIssuerUrl", json!({"url": "https://x.example"}))
+        .is(400, "NoTenantId");
+}
