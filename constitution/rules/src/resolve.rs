@@ -94,9 +94,15 @@ fn is_impossible(
 /// Rows asked for at a time.
 const PAGE_ROWS: u32 = 1000;
 
-/// How an open proposal's row looks in canonical JSON. Inside of strings the quotes would be
-/// escaped, so only the field itself matches.
-const OPEN_MARK: &[u8] = br#""state":"Open""#;
+/// Whether a row of `proposals_info` can be of an open proposal. In canonical JSON the state is the
+/// last field but at most one, so the search from the end is short. Inside of strings the quotes
+/// would be escaped, so only the field itself matches.
+fn looks_open(row: &[u8]) -> bool {
+    const MARK: &[u8] = br#""state":""#;
+    let field = row.windows(MARK.len()).rposition(|bytes| bytes == MARK);
+    let value = field.and_then(|at| row.get(at.saturating_add(MARK.len())..));
+    value.is_some_and(|value| value.starts_with(b"Open\""))
+}
 
 /// Every open proposal but one. Closed proposals stay in the table for good, so rows are looked at
 /// as bytes first and decoded only if they can be open.
@@ -109,7 +115,7 @@ fn open_proposals(state: &impl Read, but: &ProposalId) -> Result<Vec<ProposalId>
         let is_last = u32::try_from(page.len()).is_ok_and(|rows| rows < PAGE_ROWS);
         after = page.last().map(|row| row.key.clone());
         for row in page {
-            if !row.value.windows(OPEN_MARK.len()).any(|bytes| bytes == OPEN_MARK) {
+            if !looks_open(&row.value) {
                 continue;
             }
             let id = ProposalId::from_bytes(&row.key).map_err(|source| TableError::Malformed {

@@ -1,10 +1,10 @@
 //! The allocator of both components: a bump pointer over an arena that is part of the module.
 //!
-//! An instance lives for one call, so memory is seldom worth giving back one by one. What is: the
-//! block on top (a growing buffer, a temporary), which moves the pointer back, and large blocks,
-//! which are kept for the next large one so that reading several components in one call does not
-//! add them up. The first megabyte needs no `memory.grow`, which is dear on the host's side:
-//! fresh calls then run in parallel without contending for the address space.
+//! An instance lives for one call, so nothing is ever given back to the host. Freed blocks are kept
+//! for the next of their size, because some calls read long tables page by page and must not add
+//! the pages up: small blocks in one list per power of two, large ones in a short table. The block
+//! on top grows in place. The first megabyte needs no `memory.grow`, which is dear on the host's
+//! side: fresh calls then run in parallel without contending for the address space.
 //!
 //! Single-threaded by construction: the target has no threads.
 
@@ -21,8 +21,19 @@ use core::alloc::{GlobalAlloc, Layout};
 use core::cell::UnsafeCell;
 use core::ptr;
 
-/// Blocks of at least this many bytes are kept for reuse when freed.
+/// From this size on a block is large: it is not rounded up, and freed ones lie in a table.
 pub const LARGE_BLOCK_SIZE_MIN: usize = 32 << 10;
+
+/// Smallest block: room for the list's link on every platform.
+const SMALL_BLOCK_SIZE_MIN: usize = 16;
+
+/// One list per power of two from [`SMALL_BLOCK_SIZE_MIN`] up to [`LARGE_BLOCK_SIZE_MIN`].
+const CLASSES: usize = 12;
+
+const _: () = assert!(
+    SMALL_BLOCK_SIZE_MIN << (CLASSES - 1) == LARGE_BLOCK_SIZE_MIN,
+    "every small block has a class"
+);
 
 /// Freed large blocks that are remembered; more are lost until the instance ends.
 const LARGE_BLOCKS_MAX: usize = 32;
@@ -46,8 +57,21 @@ struct State {
     top: usize,
     /// End of the current region.
     end: usize,
+    /// Heads of the lists of freed small blocks; 0 ends a list. Each block holds the next address.
+    small: [usize; CLASSES],
     /// Freed large blocks.
-    free: [Region; LARGE_BLOCKS_MAX],
+    large: [Region; LARGE_BLOCKS_MAX],
+}
+
+/// What is really allocated for a request: its class, if it has one, and its size.
+fn block_of(layout: Layout) -> (Option<usize>, usize) {
+    // Blocks in lists are aligned to their smallest size. Nobody asks for more but page buffers.
+    if layout.size() > LARGE_BLOCK_SIZE_MIN || layout.align() > SMALL_BLOCK_SIZE_MIN {
+        return (None, layout.size());
+    }
+    let size = layout.size().max(SMALL_BLOCK_SIZE_MIN).next_power_of_two();
+    let class = size.trailing_zeros() - SMALL_BLOCK_SIZE_MIN.trailing_zeros();
+    (usize::try_from(class).ok(), size)
 }
 
 /// The allocator. See the module's documentation.
@@ -68,7 +92,8 @@ impl Bump {
             state: UnsafeCell::new(State {
                 top: 0,
                 end: 0,
-                free: [UNUSED; LARGE_BLOCKS_MAX],
+                small: [0; CLASSES],
+                large: [UNUSED; LARGE_BLOCKS_MAX],
             }),
             more,
         }
@@ -76,23 +101,34 @@ impl Bump {
 }
 
 impl State {
-    fn bump(&mut self, layout: Layout, more: MoreMemory) -> Option<usize> {
-        if let Some(start) = self.fit(layout) {
+    fn allocate(&mut self, layout: Layout, more: MoreMemory) -> Option<usize> {
+        let (class, size) = block_of(layout);
+        let reused = match class {
+            Some(class) => self.reuse_small(class),
+            None => self.reuse_large(layout),
+        };
+        // So that every block of a class will do for every request of that class.
+        let align = layout.align().max(SMALL_BLOCK_SIZE_MIN);
+        reused.or_else(|| self.bump(size, align, more))
+    }
+
+    fn bump(&mut self, size: usize, align: usize, more: MoreMemory) -> Option<usize> {
+        if let Some(start) = self.fit(size, align) {
             return Some(start);
         }
         // Room for the worst alignment, so that the second attempt succeeds.
-        let region = more(layout.size().checked_add(layout.align())?)?;
+        let region = more(size.checked_add(align)?)?;
         if region.start != self.end {
             // Not adjacent: what is left of the old region is given up.
             self.top = region.start;
         }
         self.end = region.start.checked_add(region.size)?;
-        self.fit(layout)
+        self.fit(size, align)
     }
 
-    fn fit(&mut self, layout: Layout) -> Option<usize> {
-        let start = self.top.checked_next_multiple_of(layout.align())?;
-        let end = start.checked_add(layout.size())?;
+    fn fit(&mut self, size: usize, align: usize) -> Option<usize> {
+        let start = self.top.checked_next_multiple_of(align)?;
+        let end = start.checked_add(size)?;
         if start == 0 || end > self.end {
             return None;
         }
@@ -100,13 +136,18 @@ impl State {
         Some(start)
     }
 
+    fn reuse_small(&mut self, class: usize) -> Option<usize> {
+        let head = self.small.get_mut(class).filter(|head| **head != 0)?;
+        let start = *head;
+        // SAFETY: a block in a list is free, aligned to at least 16 bytes, and holds the next address.
+        *head = unsafe { ptr::with_exposed_provenance::<usize>(start).read() };
+        Some(start)
+    }
+
     /// The smallest kept block that is large enough.
-    fn reuse(&mut self, layout: Layout) -> Option<usize> {
-        if layout.size() < LARGE_BLOCK_SIZE_MIN {
-            return None;
-        }
+    fn reuse_large(&mut self, layout: Layout) -> Option<usize> {
         let slot = self
-            .free
+            .large
             .iter_mut()
             .filter(|block| block.size >= layout.size() && block.start.is_multiple_of(layout.align()))
             .min_by_key(|block| block.size)?;
@@ -115,13 +156,34 @@ impl State {
         Some(start)
     }
 
-    fn give_back(&mut self, start: usize, size: usize) {
+    fn give_back(&mut self, start: usize, layout: Layout) {
+        let (class, size) = block_of(layout);
         if start + size == self.top {
             self.top = start;
-        } else if size >= LARGE_BLOCK_SIZE_MIN
-            && let Some(slot) = self.free.iter_mut().find(|slot| **slot == UNUSED)
-        {
+        } else if let Some(class) = class {
+            if let Some(head) = self.small.get_mut(class) {
+                // SAFETY: the block is free now, aligned to at least 16 bytes and at least as long.
+                unsafe { ptr::with_exposed_provenance_mut::<usize>(start).write(*head) };
+                *head = start;
+            }
+        } else if let Some(slot) = self.large.iter_mut().find(|slot| **slot == UNUSED) {
             *slot = Region { start, size };
+        }
+    }
+
+    /// Grows or shrinks a block where it is, if it can.
+    fn resize(&mut self, start: usize, old: Layout, new: Layout) -> bool {
+        let ((_, old_size), (_, new_size)) = (block_of(old), block_of(new));
+        if old_size == new_size {
+            return true;
+        }
+        let end = start.checked_add(new_size).filter(|end| *end <= self.end);
+        match end {
+            Some(end) if start + old_size == self.top => {
+                self.top = end;
+                true
+            }
+            _ => false,
         }
     }
 }
@@ -132,29 +194,24 @@ unsafe impl GlobalAlloc for Bump {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: one thread, and no call below re-enters the allocator.
         let state = unsafe { &mut *self.state.get() };
-        let found = state.reuse(layout).or_else(|| state.bump(layout, self.more));
+        let found = state.allocate(layout, self.more);
         found.map_or(ptr::null_mut(), ptr::with_exposed_provenance_mut)
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         // SAFETY: as in `alloc`.
         let state = unsafe { &mut *self.state.get() };
-        state.give_back(block.addr(), layout.size());
+        state.give_back(block.expose_provenance(), layout);
     }
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
-        // SAFETY: as in `alloc`.
-        let state = unsafe { &mut *self.state.get() };
-        let start = block.addr();
-        if start + layout.size() == state.top
-            && let Some(end) = start.checked_add(new_size)
-            && end <= state.end
-        {
-            state.top = end;
-            return block;
-        }
         // SAFETY: the caller guarantees that `new_size` makes a valid layout with this alignment.
         let new_layout = unsafe { Layout::from_size_align_unchecked(new_size, layout.align()) };
+        // SAFETY: as in `alloc`.
+        let state = unsafe { &mut *self.state.get() };
+        if state.resize(block.addr(), layout, new_layout) {
+            return block;
+        }
         // SAFETY: `new_size` is not zero by the contract of `realloc`.
         let new_block = unsafe { self.alloc(new_layout) };
         if !new_block.is_null() {
@@ -252,12 +309,42 @@ mod tests {
         let bump = Bump::new(leaked);
         // SAFETY: layouts are not empty and are passed on as they were allocated.
         unsafe {
-            let block = bump.alloc(layout(10));
+            let block = bump.alloc(layout(100_000));
             *block = 7;
-            let grown = bump.realloc(block, layout(10), 500);
+            let grown = bump.realloc(block, layout(100_000), 500_000);
             assert_eq!(grown, block);
-            bump.dealloc(grown, layout(500));
-            assert_eq!(bump.alloc(layout(64)), block);
+            bump.dealloc(grown, layout(500_000));
+            assert_eq!(bump.alloc(layout(60_000)), block);
+        }
+    }
+
+    #[test]
+    fn a_freed_small_block_serves_the_next_of_its_class() {
+        let bump = Bump::new(leaked);
+        // SAFETY: as above.
+        unsafe {
+            let (first, second) = (bump.alloc(layout(100)), bump.alloc(layout(120)));
+            let _above = bump.alloc(layout(100));
+            bump.dealloc(first, layout(100));
+            bump.dealloc(second, layout(120));
+            assert_eq!(bump.alloc(layout(65)), second, "last in, first out");
+            assert_eq!(bump.alloc(layout(128)), first);
+            assert!(![first, second].contains(&bump.alloc(layout(128))));
+        }
+    }
+
+    /// Pages of rows are read and dropped again and again: memory must not add up.
+    #[test]
+    fn reading_page_after_page_takes_the_memory_of_one() {
+        let bump = Bump::new(|size| if size < 1 << 20 { leaked(1 << 20) } else { None });
+        for _page in 0..1000 {
+            // SAFETY: as above.
+            let rows: Vec<_> = (1..1000).map(|n| (n, unsafe { bump.alloc(layout(n)) })).collect();
+            for (size, row) in rows {
+                assert!(!row.is_null());
+                // SAFETY: as above.
+                unsafe { bump.dealloc(row, layout(size)) };
+            }
         }
     }
 
