@@ -97,10 +97,12 @@ pub(crate) fn contract(story: &Story) -> Result<(String, String)> {
 
 /// Has the two members vote the policy and the contract's token issuer.
 pub(crate) fn policy(story: &Story, launcher: &str, pod: &str) -> Result<((), String)> {
-    let alternative = |name: &str, role: &str, host_data: &str| {
+    let subject = format!("{CONTRACT}-{}", story.steward_id("airline")?);
+    let tokens = json!([{ "sub": subject, "aud": [AUDIENCE] }]);
+    let alternative = |name: &str, role: &str, host_data: &str, tokens: &JsonValue| {
         json!({ "name": "set_clean_room_policy", "args": {
             "contractId": CONTRACT, "type": "add", "policyType": "snp-caci",
-            "alternative": name, "role": role,
+            "alternative": name, "role": role, "tokens": tokens,
             "claims": {
                 "x-ms-sevsnpvm-hostdata": host_data,
                 "x-ms-sevsnpvm-is-debuggable": false,
@@ -110,8 +112,8 @@ pub(crate) fn policy(story: &Story, launcher: &str, pod: &str) -> Result<((), St
     };
     let issuer_url = issuer_url(story);
     let actions = json!([
-        alternative("launcher", "launcher", launcher),
-        alternative("pod", "pod", pod),
+        alternative("launcher", "launcher", launcher, &json!([])),
+        alternative("pod", "pod", pod, &tokens),
         { "name": "enable_oidc_issuer", "args": { "contractId": CONTRACT, "kid": "flight-delays" } },
         { "name": "set_oidc_issuer_url", "args": { "contractId": CONTRACT, "issuer_url": issuer_url } },
     ]);
