@@ -114,7 +114,7 @@ async fn run(command: Command, session: &Session) -> Result<Answer, Failure> {
         Command::Dataset(command) => dataset::run(&command),
         Command::Query(command) => queries::run(command, session).await,
         Command::Receipt(command) => receipt::run(command, session).await,
-        Command::Audit(arguments) => audit::run(&arguments),
+        Command::Audit(arguments) => audit::run(&arguments, session),
         Command::Attester(command) => attester::run(&command),
     }
 }
