@@ -3,12 +3,13 @@
 //! Numbers in comments are those of `governance-api.md` §2. Reading one thing is a POST, as
 //! there. Whatever takes evidence is an update, since it uses up a nonce and leaves a trace
 //! (decisions 3, 5), and `prepare`, since verdicts and RSA work must not hold up the writer
-//! (decision 26). An empty caller list means that the host authenticates nobody.
+//! (decision 26). Where only `Anonymous` is listed the host authenticates nobody, also if
+//! credentials are shown.
 
 use model::endpoint::CallerKind::{Anonymous, Jwt, Member, User};
 use model::endpoint::{CallerKind, Method, Mode, Spec};
 
-const PUBLIC: &[CallerKind] = &[];
+const PUBLIC: &[CallerKind] = &[Anonymous];
 const MEMBER: &[CallerKind] = &[Member];
 const ANYONE_KNOWN: &[CallerKind] = &[Member, User, Jwt];
 const KNOWN_OR_ATTESTED: &[CallerKind] = &[Member, User, Jwt, Anonymous];
@@ -170,14 +171,29 @@ mod tests {
     }
 
     #[test]
-    fn whatever_takes_evidence_is_a_prepared_update() {
+    fn whatever_may_take_evidence_is_a_prepared_update() {
+        use Endpoint as E;
+        let public_reads = [
+            E::OidcConfiguration,
+            E::OidcKeys,
+            E::ContractOidcConfiguration,
+            E::ContractOidcKeys,
+            E::MintNonce,
+        ];
         for endpoint in Endpoint::ALL {
             let spec = endpoint.spec();
-            let takes_evidence = spec.callers.contains(&Anonymous);
+            let takes_evidence = spec.callers.contains(&Anonymous) && !public_reads.contains(endpoint);
             assert!(
                 !takes_evidence || (spec.mode == Mode::Update && spec.prepare),
                 "{endpoint:?}"
             );
+        }
+    }
+
+    #[test]
+    fn every_endpoint_has_callers() {
+        for endpoint in Endpoint::ALL {
+            assert!(!endpoint.spec().callers.is_empty(), "{endpoint:?}");
         }
     }
 }

@@ -514,10 +514,12 @@ impl World {
     }
 }
 
+type Parameters = Vec<(String, String)>;
+
 /// Finds the endpoint of a path; literal segments win over parameters.
-fn route(method: &str, path: &str) -> Option<(Endpoint, Vec<(String, String)>)> {
+fn route(method: &str, path: &str) -> Option<(Endpoint, Parameters)> {
     let parts: Vec<&str> = path.split('/').collect();
-    let mut found: Vec<(usize, Endpoint, Vec<(String, String)>)> = Vec::new();
+    let mut found: Vec<(Endpoint, Parameters)> = Vec::new();
     for endpoint in Endpoint::ALL {
         let spec = endpoint.spec();
         let template: Vec<&str> = spec.path.split('/').collect();
@@ -536,11 +538,8 @@ fn route(method: &str, path: &str) -> Option<(Endpoint, Vec<(String, String)>)> 
                 .filter(|(t, _)| is_parameter(t))
                 .map(|(t, p)| (t.trim_matches(['{', '}']).to_owned(), (*p).to_owned()))
                 .collect();
-            found.push((parameters.len(), *endpoint, parameters));
+            found.push((*endpoint, parameters));
         }
     }
-    found
-        .into_iter()
-        .min_by_key(|(count, ..)| *count)
-        .map(|(_, endpoint, parameters)| (endpoint, parameters))
+    found.into_iter().min_by_key(|(_, parameters)| parameters.len())
 }
