@@ -10,6 +10,7 @@
 
 mod dataset;
 mod dates;
+mod events;
 mod query;
 
 pub use dataset::{
@@ -17,6 +18,7 @@ pub use dataset::{
     Format, PrivacyPolicy, Store, StoreType,
 };
 pub use dates::{Date, DateRange};
+pub use events::{FailureCode, JobEvent};
 pub use query::{
     DatasetUse, INPUT_COUNT_MAX, InputView, Parameter, ParameterType, PostFilter, PreCondition, Query,
     QueryDocument, SEGMENT_COUNT_MAX, STATEMENT_SIZE_MAX, Segment,

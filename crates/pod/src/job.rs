@@ -7,7 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use cleanroom_model::analytics::{DatasetDocument, Field, Format, Query, QueryDocument, Segment};
-use serde::{Deserialize, Serialize};
+pub use cleanroom_model::analytics::{FailureCode, JobEvent};
+use serde::Serialize;
 
 use crate::webhdfs::Door;
 
@@ -138,56 +139,6 @@ fn bind(
             }
         })
         .collect()
-}
-
-/// What ended a run badly (spark-analytics §16). Carries no data values.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum FailureCode {
-    /// A view has fewer rows than an owner or the query demands.
-    KMinNotMet,
-    /// Files or result do not have the agreed columns and types.
-    SchemaMismatch,
-    /// An input could not be read.
-    DatasetUnreachable,
-    /// The second gate found something the query may not do.
-    QueryRefused,
-    /// An owner withdrew consent during the run.
-    ConsentRevoked,
-    /// A key was not released.
-    KeyRefused,
-    /// The run took too long.
-    Timeout,
-    /// The run was stopped on request.
-    Cancelled,
-    /// Anything else that Spark reports.
-    SparkJobFailed,
-}
-
-/// A step of the job (names of spark-analytics §17).
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct JobEvent {
-    /// For example `DATASET_LOAD_COMPLETED`.
-    pub event: String,
-    /// The view it is about.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub view: Option<String>,
-    /// Place of the segment it is about, in the query document.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub segment: Option<u32>,
-    /// Rows of all inputs together, in the last event of a good run.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rows_read: Option<u64>,
-    /// Rows read or written.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rows: Option<u64>,
-    /// Why it failed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub code: Option<FailureCode>,
-    /// For people; without data values.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub message: Option<String>,
 }
 
 #[cfg(test)]

@@ -237,18 +237,16 @@ fn judge(
     last: Option<JobEvent>,
     diagnostics: Option<String>,
 ) -> Result<JobResult, SparkError> {
-    match last {
-        Some(JobEvent {
-            code: Some(code),
-            message,
-            ..
-        }) => Err(failed(code, &message.unwrap_or_default(), diagnostics)),
-        Some(JobEvent {
-            event,
-            rows: Some(rows_written),
-            rows_read: Some(rows_read),
-            ..
-        }) if status.success() && event == "QUERY_EXECUTION_COMPLETED" => Ok(JobResult {
+    if let Some(JobEvent {
+        code: Some(code),
+        message,
+        ..
+    }) = last
+    {
+        return Err(failed(code, &message.unwrap_or_default(), diagnostics));
+    }
+    match last.as_ref().and_then(JobEvent::success) {
+        Some((rows_read, rows_written)) if status.success() => Ok(JobResult {
             rows_read,
             rows_written,
         }),
