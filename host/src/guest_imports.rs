@@ -13,6 +13,7 @@ pub mod nonce;
 use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use self::crypto::NamedKey;
 use crate::guests::Loader;
 use memo::{KeyMemo, Memo};
 use nonce::NonceKey;
@@ -32,6 +33,9 @@ const VERDICTS_MAX: usize = 1024;
 /// Signature checks remembered, 33 bytes each.
 const SIGNATURES_MAX: usize = 8192;
 
+/// Named keys kept ready for use.
+const NAMED_KEYS_MAX: usize = 256;
+
 /// Shared by all calls.
 pub(crate) struct Services {
     pub(crate) settings: ServiceSettings,
@@ -42,6 +46,7 @@ pub(crate) struct Services {
     pub(crate) verdicts: Memo<Result<Arc<::attestation::Verified>, String>>,
     pub(crate) signatures: Memo<bool>,
     pub(crate) keys: KeyMemo,
+    pub(crate) named_keys: Memo<Arc<NamedKey>>,
 }
 
 impl Services {
@@ -54,6 +59,7 @@ impl Services {
             verdicts: Memo::new(VERDICTS_MAX),
             signatures: Memo::new(SIGNATURES_MAX),
             keys: KeyMemo::default(),
+            named_keys: Memo::new(NAMED_KEYS_MAX),
         }
     }
 

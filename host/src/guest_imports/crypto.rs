@@ -4,6 +4,8 @@
 //! file reaches it in the host's own context, on the guest's transaction, so that a key appears
 //! and disappears with the transaction that made it.
 
+use std::sync::Arc;
+
 use crypto::native::{Curve, EcKeyPair, Native, RsaBits, RsaKeyPair, random_vec, wrap};
 use crypto::spki::{KeyKind as PublicKind, rsa_components, spki_from_public_key_pem, spki_key_kind};
 use crypto::{SignatureAlg as Alg, VerifySignature as _, pem};
@@ -22,8 +24,8 @@ const WRAP_BYTES_MAX: usize = 1024 * 1024;
 /// Most random bytes of one call.
 const RANDOM_BYTES_MAX: u32 = 64;
 
-/// A named key, while one operation lasts.
-enum NamedKey {
+/// A named key, read from its row.
+pub(crate) enum NamedKey {
     Rsa(RsaKeyPair),
     Ec(EcKeyPair),
 }
@@ -103,16 +105,23 @@ impl CallState {
         Ok(NamedKey::Rsa(key))
     }
 
-    fn named_key(&mut self, name: &str) -> wasmtime::Result<Option<NamedKey>> {
+    /// A key that this transaction can see. Reading an RSA key checks it, which takes longer than
+    /// signing with it; so a key that was read is kept, by the digest of its row.
+    fn named_key(&mut self, name: &str) -> wasmtime::Result<Option<Arc<NamedKey>>> {
         let row = self
             .transaction()?
             .with_context(Context::Host, |tx| APP_KEYS.get(tx, &name.to_owned()))?;
         let Some(row) = row else { return Ok(None) };
         let der = Zeroizing::new(row.0);
-        match NamedKey::from_pkcs8(&der) {
-            Some(key) => Ok(Some(key)),
-            None => Err(wasmtime::format_err!("the stored key {name} cannot be read")),
+        let digest = crypto::sha256(&der);
+        if let Some(key) = self.services.named_keys.get(&digest) {
+            return Ok(Some(key));
         }
+        let key = NamedKey::from_pkcs8(&der)
+            .map(Arc::new)
+            .ok_or_else(|| wasmtime::format_err!("the stored key {name} cannot be read"))?;
+        self.services.named_keys.put(digest, Arc::clone(&key));
+        Ok(Some(key))
     }
 }
 
