@@ -1,7 +1,12 @@
 //! `concordat-host`: arguments, logs, start, exit code.
 //!
 //! Exit codes: 0 done, 1 ours, 2 usage or configuration.
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command")]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::arithmetic_side_effects,
+    reason = "a command; the only number is the machine's own"
+)]
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -105,7 +110,14 @@ fn start(args: StartArgs) -> ExitCode {
 }
 
 fn run(config: Config) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    // Queries run on the thread that read the request, which saves two hand-overs for some tens
+    // of microseconds of work. Twice as many threads as cores, so that a guest which uses up its
+    // fuel does not keep the others waiting.
+    let threads = std::thread::available_parallelism().map_or(2, std::num::NonZero::get) * 2;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
+        .enable_all()
+        .build()?;
     runtime.block_on(async {
         use tokio::signal::unix::{SignalKind, signal};
         let mut terminate = signal(SignalKind::terminate())?;

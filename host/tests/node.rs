@@ -24,7 +24,8 @@ use tempfile::TempDir;
 const API: &str = "api-version=2024-07-01";
 
 fn constitution() -> PathBuf {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/guests/constitution.wasm");
+    // Cargo's folder for test files lies in the target folder, and so do the guests.
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../guests/constitution.wasm");
     assert!(
         path.exists(),
         "{} is missing; run cargo xtask guests",
