@@ -9,7 +9,11 @@ use serde_json::Value as JsonValue;
 use crate::reply::Refusal;
 use crate::request::Call;
 
-/// Just enough of a proposal's row: this is read for every closed proposal too.
+/// How an open proposal's row looks in canonical JSON. Closed proposals stay in the table for
+/// good, so rows are looked at as bytes first and decoded only if they can be open.
+const OPEN_MARK: &[u8] = br#""state":"Open""#;
+
+/// Just enough of a proposal's row.
 #[derive(Deserialize)]
 struct Stand<'a> {
     #[serde(borrow)]
@@ -47,6 +51,9 @@ pub(crate) fn open(call: &Call<'_>) -> Result<Vec<OpenProposal>, Refusal> {
         let last_page = u32::try_from(page.len()).is_ok_and(|rows| rows < PAGE_ROWS);
         after = page.last().map(|row| row.key.clone());
         for row in page {
+            if !row.value.windows(OPEN_MARK.len()).any(|bytes| bytes == OPEN_MARK) {
+                continue;
+            }
             let is_open = serde_json::from_slice::<Stand<'_>>(&row.value).is_ok_and(|s| s.state == "Open");
             let id = if is_open {
                 ProposalId::from_bytes(&row.key).ok()
