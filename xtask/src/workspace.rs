@@ -73,18 +73,9 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
 }
 
 /// Builds every program of ours that the demo, the sandbox and the tests start.
+///
+/// The whole workspace at once: building packages by name unifies features differently, and cargo
+/// would compile the engine a second time for the tests.
 pub(crate) fn build_programs() -> Result<()> {
-    run(&mut cargo(&[
-        "build",
-        "--release",
-        "--quiet",
-        "-p",
-        "host",
-        "-p",
-        "cli",
-        "-p",
-        "pod",
-        "-p",
-        "spark-launcher",
-    ]))
+    run(&mut cargo(&["build", "--release", "--quiet", "--workspace", "--bins"]))
 }
