@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use host_core::{GuestFailure, Transaction};
+use kv::Context;
 use model::Digest;
 use wasmtime::component::Resource;
 use wasmtime::{Engine, Store, Trap};
 
 use super::bindings::{Reader, Writer};
-use super::engine::{FUEL_PER_CALL, Limiter, TICKS_PER_CALL};
+use super::engine::{FUEL_PER_CALL, Limiter, TICKS_PER_CALL, TICKS_PER_DECISION};
 use crate::guest_imports::Services;
 
 /// Why the call is made: for its effects, or to have dear results ready for the call that follows.
@@ -77,7 +78,11 @@ pub(crate) fn run<R>(
     store
         .set_fuel(FUEL_PER_CALL)
         .map_err(|e| GuestFailure::Trap(format!("{e:#}")))?;
-    store.set_epoch_deadline(TICKS_PER_CALL);
+    let ticks = match store.data().transaction.as_ref().map(Transaction::context) {
+        Some(Context::Decide | Context::Apply) => TICKS_PER_DECISION,
+        _ => TICKS_PER_CALL,
+    };
+    store.set_epoch_deadline(ticks);
     match call(&mut store) {
         Ok(result) => Ok((store.into_data().transaction, result)),
         Err(error) => Err(classify(&error, store.data().limiter.refused)),
