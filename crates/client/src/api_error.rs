@@ -52,9 +52,12 @@ impl ClientError {
     #[must_use]
     pub fn from_answer(status: u16, body: &[u8]) -> Self {
         match serde_json::from_slice::<ErrorBody>(body) {
-            Ok(ErrorBody { error }) => {
-                Self::Api { status, code: error.code, message: error.message, details: error.details }
-            }
+            Ok(ErrorBody { error }) => Self::Api {
+                status,
+                code: error.code,
+                message: error.message,
+                details: error.details,
+            },
             Err(_) => Self::Api {
                 status,
                 code: "Unknown".to_owned(),

@@ -4,8 +4,8 @@
 //! fresh evidence, and unwraps the answer with the key (decisions 5, 6, 16, 18). Nothing but the
 //! process that holds the key can read what comes back.
 
-use crypto::native::{RsaBits, RsaKeyPair};
 use crypto::native::wrap::unwrap;
+use crypto::native::{RsaBits, RsaKeyPair};
 use http::Method;
 use model::b64;
 use model::evidence::{AttestedBody, EncryptTo, Platform, SignedBy};
@@ -15,7 +15,6 @@ use zeroize::Zeroizing;
 
 use crate::api_error::ClientError;
 use crate::connection::{Connection, Reply};
-
 
 /// Makes evidence that binds 64 bytes of report data: platform, and its `attestation` object.
 pub type Collect = dyn Fn([u8; 64]) -> Result<(Platform, JsonValue), String> + Send + Sync;
@@ -45,10 +44,15 @@ impl Workload {
     ///
     /// [`ClientError::Usage`] if the key cannot be made.
     pub fn new(collect: Box<Collect>) -> Result<Self, ClientError> {
-        let key = RsaKeyPair::generate(RsaBits::B2048).map_err(|e| ClientError::Usage(format!("cannot make a key: {e}")))?;
+        let key = RsaKeyPair::generate(RsaBits::B2048)
+            .map_err(|e| ClientError::Usage(format!("cannot make a key: {e}")))?;
         // The bound text has no trailing newline; adding one would change its digest.
         let public_pem = key.public_pem().trim_end().to_owned();
-        Ok(Self { key, public_pem, collect })
+        Ok(Self {
+            key,
+            public_pem,
+            collect,
+        })
     }
 
     /// The public key that the evidence binds, PEM without a trailing newline.
@@ -63,7 +67,9 @@ impl Workload {
     ///
     /// [`ClientError::Usage`] if the key cannot sign.
     pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>, ClientError> {
-        self.key.sign_pss_sha256(message).map_err(|e| ClientError::Usage(format!("cannot sign: {e}")))
+        self.key
+            .sign_pss_sha256(message)
+            .map_err(|e| ClientError::Usage(format!("cannot sign: {e}")))
     }
 
     /// Evidence for `report_data`, for parties other than the ledger.
@@ -80,7 +86,12 @@ impl Workload {
     /// # Errors
     ///
     /// [`ClientError::Api`], for instance `VerifySnpAttestationFailed` with the claim that failed.
-    pub async fn post(&self, connection: &Connection, path: &str, extra: &JsonValue) -> Result<Reply, ClientError> {
+    pub async fn post(
+        &self,
+        connection: &Connection,
+        path: &str,
+        extra: &JsonValue,
+    ) -> Result<Reply, ClientError> {
         let (body, _) = self.body(connection).await?;
         self.submit(connection, Method::POST, path, body, extra).await
     }
@@ -99,7 +110,8 @@ impl Workload {
         let wrapped: Wrapped = self.post(connection, path, extra).await?.json()?;
         let bytes = b64::decode(&wrapped.value)
             .map_err(|e| ClientError::Unexpected(format!("value is not base64: {e}")))?;
-        unwrap(&self.key, &bytes).map_err(|e| ClientError::Verification(format!("cannot unwrap the answer: {e}")))
+        unwrap(&self.key, &bytes)
+            .map_err(|e| ClientError::Verification(format!("cannot unwrap the answer: {e}")))
     }
 
     /// An attested write: signs `data` together with method, path, nonce and time (decision 18).
@@ -124,7 +136,8 @@ impl Workload {
             public_key: b64::encode(self.public_pem.as_bytes()),
             signature: b64::encode(&signature),
         });
-        self.submit(connection, method, path, body, &JsonValue::Null).await
+        self.submit(connection, method, path, body, &JsonValue::Null)
+            .await
     }
 
     async fn body(&self, connection: &Connection) -> Result<(AttestedBody, String), ClientError> {
@@ -138,7 +151,9 @@ impl Workload {
         let body = AttestedBody {
             platform: Some(platform.as_str().to_owned()),
             attestation: Some(attestation),
-            encrypt: Some(EncryptTo { public_key: b64::encode(self.public_pem.as_bytes()) }),
+            encrypt: Some(EncryptTo {
+                public_key: b64::encode(self.public_pem.as_bytes()),
+            }),
             nonce: Some(nonce.clone()),
             ..AttestedBody::default()
         };
@@ -158,7 +173,9 @@ impl Workload {
             fields.extend(more.iter().map(|(name, value)| (name.clone(), value.clone())));
         }
         let bytes = serde_json::to_vec(&tree).map_err(|e| ClientError::Usage(e.to_string()))?;
-        connection.send(method, path, Some("application/json"), bytes.into()).await
+        connection
+            .send(method, path, Some("application/json"), bytes.into())
+            .await
     }
 }
 
@@ -171,7 +188,9 @@ pub fn signed_text(method: &str, path: &str, nonce_b64: &str, timestamp: &str, d
 }
 
 fn unix_now_ms() -> u128 {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_millis())
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |since| since.as_millis())
 }
 
 #[cfg(test)]
@@ -180,10 +199,19 @@ mod tests {
 
     #[test]
     fn the_signed_text_has_six_lines_and_no_more() {
-        let text = signed_text("PUT", "/app/contracts/c1/events?id=a", "bm9uY2U=", "1790000000000", b"{}");
+        let text = signed_text(
+            "PUT",
+            "/app/contracts/c1/events?id=a",
+            "bm9uY2U=",
+            "1790000000000",
+            b"{}",
+        );
         let lines: Vec<_> = text.split('\n').collect();
         assert_eq!(lines.len(), 6);
         assert_eq!(lines.first(), Some(&"concordat-request-v1"));
-        assert_eq!(lines.last().copied(), Some("44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"));
+        assert_eq!(
+            lines.last().copied(),
+            Some("44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a")
+        );
     }
 }

@@ -30,12 +30,18 @@ impl MemberKey {
     ///
     /// [`ClientError::Usage`] if either cannot be read or they do not belong together.
     pub fn from_pem(cert_pem: &str, key_pem: &str) -> Result<Self, ClientError> {
-        let cert = Certificate::from_pem(cert_pem).map_err(|e| ClientError::Usage(format!("member certificate: {e}")))?;
+        let cert = Certificate::from_pem(cert_pem)
+            .map_err(|e| ClientError::Usage(format!("member certificate: {e}")))?;
         let key = EcKeyPair::from_pem(key_pem).map_err(|e| ClientError::Usage(format!("member key: {e}")))?;
         if key.spki_der() != cert.spki_der() {
-            return Err(ClientError::Usage("member key and certificate do not belong together".to_owned()));
+            return Err(ClientError::Usage(
+                "member key and certificate do not belong together".to_owned(),
+            ));
         }
-        Ok(Self { id: MemberId(cert.id()), key })
+        Ok(Self {
+            id: MemberId(cert.id()),
+            key,
+        })
     }
 
     /// The member's id: SHA-256 of the certificate's DER.
@@ -57,8 +63,15 @@ impl MemberKey {
         payload: &[u8],
     ) -> Result<Vec<u8>, ClientError> {
         let proposal = proposal.map(ToString::to_string);
-        sign_governance_message(&self.key, &self.id.to_string(), message_type, created_at, proposal.as_deref(), payload)
-            .map_err(|e| ClientError::Usage(format!("cannot sign: {e}")))
+        sign_governance_message(
+            &self.key,
+            &self.id.to_string(),
+            message_type,
+            created_at,
+            proposal.as_deref(),
+            payload,
+        )
+        .map_err(|e| ClientError::Usage(format!("cannot sign: {e}")))
     }
 }
 
@@ -88,7 +101,9 @@ pub struct ProposalSummary {
 /// Unix seconds now; governance messages carry them.
 #[must_use]
 pub fn unix_now_s() -> u64 {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
 }
 
 /// What a member does, over a connection.
@@ -113,7 +128,9 @@ impl<'a> Governance<'a> {
     ) -> Result<Reply, ClientError> {
         let body = self.member.sign(message_type, unix_now_s(), proposal, payload)?;
         let path = format!("/gov/members/{path}?{API}");
-        self.connection.send(Method::POST, &path, Some("application/cose"), Bytes::from(body)).await
+        self.connection
+            .send(Method::POST, &path, Some("application/cose"), Bytes::from(body))
+            .await
     }
 
     /// Submits a proposal. It casts no vote for its proposer.
@@ -136,7 +153,11 @@ impl<'a> Governance<'a> {
         let vote = if accept { "accept" } else { "reject" };
         let payload = json!({ "ballot": { "vote": vote } }).to_string();
         let path = format!("proposals/{proposal}/ballots/{}:submit", self.member.id());
-        summary(&self.post(&path, "ballot", Some(proposal), payload.as_bytes()).await?)
+        summary(
+            &self
+                .post(&path, "ballot", Some(proposal), payload.as_bytes())
+                .await?,
+        )
     }
 
     /// Takes an open proposal back.
@@ -148,7 +169,9 @@ impl<'a> Governance<'a> {
         let path = format!("proposals/{proposal}:withdraw");
         let reply = self.post(&path, "withdrawal", Some(proposal), &[]).await?;
         if reply.status == 204 {
-            return Err(ClientError::Unexpected(format!("the service knows no proposal {proposal}")));
+            return Err(ClientError::Unexpected(format!(
+                "the service knows no proposal {proposal}"
+            )));
         }
         summary(&reply)
     }
@@ -166,10 +189,13 @@ impl<'a> Governance<'a> {
             state_digest: String,
         }
         let path = format!("state-digests/{}", self.member.id());
-        let answer = self.post(&format!("{path}:update"), "state_digest", None, &[]).await?;
+        let answer = self
+            .post(&format!("{path}:update"), "state_digest", None, &[])
+            .await?;
         let digest: StateDigest = answer.json()?;
         let payload = json!({ "stateDigest": digest.state_digest }).to_string();
-        self.post(&format!("{path}:ack"), "ack", None, payload.as_bytes()).await?;
+        self.post(&format!("{path}:ack"), "ack", None, payload.as_bytes())
+            .await?;
         Ok(digest.state_digest)
     }
 }
@@ -180,7 +206,11 @@ impl<'a> Governance<'a> {
 ///
 /// [`ClientError::Api`] with `ProposalNotFound`.
 pub async fn proposal(connection: &Connection, id: &ProposalId) -> Result<ProposalSummary, ClientError> {
-    summary(&connection.get(&format!("/gov/members/proposals/{id}?{API}")).await?)
+    summary(
+        &connection
+            .get(&format!("/gov/members/proposals/{id}?{API}"))
+            .await?,
+    )
 }
 
 /// Any of the service's governance reads, as JSON: `path` below `/gov`, without query.

@@ -29,7 +29,9 @@ pub async fn fetch(connection: &Connection, id: TxId) -> Result<(Receipt, Verifi
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
-    Err(ClientError::Unexpected(format!("no receipt for {id} after {ATTEMPTS} attempts")))
+    Err(ClientError::Unexpected(format!(
+        "no receipt for {id} after {ATTEMPTS} attempts"
+    )))
 }
 
 /// Verifies a receipt against a service certificate that was obtained out of band.
@@ -38,5 +40,7 @@ pub async fn fetch(connection: &Connection, id: TxId) -> Result<(Receipt, Verifi
 ///
 /// [`ClientError::Verification`], naming the step that did not hold.
 pub fn verify(receipt: &Receipt, service_cert_pem: &str) -> Result<VerifiedReceipt, ClientError> {
-    receipt.verify(service_cert_pem, &Native).map_err(|e| ClientError::Verification(e.to_string()))
+    receipt
+        .verify(service_cert_pem, &Native)
+        .map_err(|e| ClientError::Verification(e.to_string()))
 }
