@@ -14,6 +14,7 @@ mod contracts;
 mod delegates;
 mod documents;
 mod events;
+mod genuine;
 mod host;
 mod runs;
 mod secrets;
