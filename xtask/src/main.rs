@@ -97,10 +97,7 @@ fn main() -> Result<()> {
             users,
             port,
         }),
-        Command::Demo { dir, json } => {
-            setup::everything()?;
-            demo::demo(dir, json.as_deref())
-        }
+        Command::Demo { dir, json } => demo::demo(dir, json.as_deref()),
         Command::Test { filter } => test::test(&filter),
         Command::Ci => ci::ci(),
     }

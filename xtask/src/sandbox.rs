@@ -45,7 +45,7 @@ impl Sandbox {
     pub(crate) fn start(plan: &Plan) -> Result<Self> {
         std::fs::create_dir_all(&plan.dir).with_context(|| format!("cannot make {}", plan.dir.display()))?;
         let dir = plan.dir.canonicalize()?;
-        let known = dir.join("sandbox-members.json");
+        let known = dir.join("node/identities.json");
         let fresh = !known.exists();
         let (member_ids, user_ids) = if fresh {
             make_identities(&dir, plan)?

@@ -77,5 +77,11 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
 /// The whole workspace at once: building packages by name unifies features differently, and cargo
 /// would compile the engine a second time for the tests.
 pub(crate) fn build_programs() -> Result<()> {
-    run(&mut cargo(&["build", "--release", "--quiet", "--workspace", "--bins"]))
+    run(&mut cargo(&[
+        "build",
+        "--release",
+        "--quiet",
+        "--workspace",
+        "--bins",
+    ]))
 }
