@@ -14,7 +14,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use host_core::{AppRequest, Batch, Call, Component, Guests, Outcome, Reply, Service, State};
 use kv::Context;
 use model::FrameworkError;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use crate::ledger_files::{LedgerFiles, LedgerFilesError, LedgerReader};
 
@@ -68,6 +68,8 @@ struct Shared {
     state: RwLock<Arc<State>>,
     guests: Arc<dyn Guests>,
     limits: QueueLimits,
+    /// Told when writing has failed.
+    failure: Notify,
 }
 
 /// Work for the writer.
@@ -91,6 +93,7 @@ impl Shared {
         inbox.failed = true;
         inbox.calls.clear();
         self.wake.notify_all();
+        self.failure.notify_waiters();
     }
 }
 
@@ -201,6 +204,17 @@ impl Handle {
     pub fn has_failed(&self) -> bool {
         self.shared.inbox().failed
     }
+
+    /// Comes back when writing has failed for good.
+    pub async fn failed(&self) {
+        // Registered before the flag is read, so that a failure in between is not missed.
+        let notified = self.shared.failure.notified();
+        let mut notified = std::pin::pin!(notified);
+        notified.as_mut().enable();
+        if !self.has_failed() {
+            notified.await;
+        }
+    }
 }
 
 /// The running threads.
@@ -232,6 +246,7 @@ pub fn start(
         state: RwLock::new(Arc::new(service.state())),
         guests,
         limits,
+        failure: Notify::new(),
     });
     let handle = Handle {
         shared: Arc::clone(&shared),

@@ -4,7 +4,7 @@
 //! written: what the disk then holds is unknown, and trying again could report success for data
 //! that is gone. Formats and names come from `ledger`; see `ledger-host.md` §1.1–1.3.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
@@ -48,6 +48,9 @@ pub enum LedgerFilesError {
         /// Its file.
         path: PathBuf,
     },
+    /// Another process writes this ledger.
+    #[error("the ledger in {0} is in use by another process")]
+    InUse(PathBuf),
     /// An earlier append failed.
     #[error("an earlier write to the ledger failed; restart the node")]
     Poisoned,
@@ -129,6 +132,9 @@ pub struct LedgerFiles {
     index: Index,
     open: Option<OpenChunk>,
     poisoned: bool,
+    /// Keeps other processes out as long as it is open. The lock is on the directory, since a lock
+    /// file in it would not be a chunk.
+    _lock: File,
 }
 
 impl LedgerFiles {
@@ -143,6 +149,7 @@ impl LedgerFiles {
         mut feed: impl FnMut(&Entry<'_>) -> Result<(), E>,
     ) -> Result<Self, E> {
         fs::create_dir_all(dir).map_err(io_error("cannot create", dir))?;
+        let lock = lock(dir)?;
         let mut chunks = Vec::new();
         for name in chunk_names(dir)? {
             let path = dir.join(name.to_string());
@@ -172,6 +179,7 @@ impl LedgerFiles {
             index: Arc::new(RwLock::new(chunks)),
             open: None,
             poisoned: false,
+            _lock: lock,
         })
     }
 
@@ -277,6 +285,15 @@ impl LedgerFiles {
         }
         chunk.end = open.size;
         Ok(())
+    }
+}
+
+fn lock(dir: &Path) -> Result<File, LedgerFilesError> {
+    let file = File::open(dir).map_err(io_error("cannot open", dir))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(LedgerFilesError::InUse(dir.to_owned())),
+        Err(TryLockError::Error(error)) => Err(io_error("cannot lock", dir)(error)),
     }
 }
 

@@ -1,0 +1,388 @@
+//! A node's service on real files: replies, restarts, damage. No sockets and no wasm.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "tests"
+)]
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crypto::native::issue::{Validity, self_signed_member};
+use crypto::native::{Curve, EcKeyPair, Native, RsaBits, RsaKeyPair, sign_governance_message};
+use crypto::x509::Certificate;
+use host::executor::{QueueLimits, Unavailable};
+use host::ledger_files::LedgerFilesError;
+use host::node::{self, Running, Start, StartError};
+use host_core::guests::Validation;
+use host_core::{
+    AppRequest, AppResponse, Call, Component, Failed, Genesis, GenesisMember, GuestFailure, Guests,
+    MemberRequest, MessageType, ResolveContext, Settings, Transaction, TxStatus,
+};
+use model::MemberId;
+use model::proposal::Resolution;
+use tempfile::TempDir;
+
+/// Governance messages are enough to write entries; no component is ever called.
+struct NoGuests;
+
+fn unloadable<T>() -> Result<T, GuestFailure> {
+    Err(GuestFailure::Unloadable("there are no components here".into()))
+}
+
+impl Guests for NoGuests {
+    fn validate(
+        &self,
+        _: &Component,
+        _: Transaction,
+        _: &[u8],
+    ) -> Result<(Transaction, Validation), GuestFailure> {
+        unloadable()
+    }
+    fn resolve(
+        &self,
+        _: &Component,
+        _: Transaction,
+        _: &ResolveContext,
+        _: &[u8],
+        _: &[(MemberId, bool)],
+    ) -> Result<(Transaction, Resolution), GuestFailure> {
+        unloadable()
+    }
+    fn apply(
+        &self,
+        _: &Component,
+        _: Transaction,
+        _: &ResolveContext,
+        _: &[u8],
+    ) -> Result<(Transaction, Result<(), Failed>), GuestFailure> {
+        unloadable()
+    }
+    fn query(&self, _: &Component, _: Transaction, _: &AppRequest) -> Result<AppResponse, GuestFailure> {
+        unloadable()
+    }
+    fn update(
+        &self,
+        _: &Component,
+        _: Transaction,
+        _: &AppRequest,
+    ) -> Result<(Transaction, AppResponse), GuestFailure> {
+        unloadable()
+    }
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
+}
+
+struct Member {
+    key: EcKeyPair,
+    pem: String,
+    id: MemberId,
+}
+
+fn member() -> Member {
+    let key = EcKeyPair::generate(Curve::P384).unwrap();
+    let validity = Validity {
+        not_before: now() - 60,
+        days: 1,
+    };
+    let pem = self_signed_member(&key, "ann", validity).unwrap();
+    let certificate = Certificate::from_pem(&pem).unwrap();
+    Member {
+        key,
+        pem: certificate.to_pem(),
+        id: MemberId(certificate.id()),
+    }
+}
+
+fn start_in(dir: &Path, genesis: Option<&Member>) -> Result<Running, StartError> {
+    node::start(configuration(dir, genesis), Arc::new(NoGuests))
+}
+
+fn configuration(dir: &Path, genesis: Option<&Member>) -> Start {
+    let genesis = genesis.map(|member| Genesis {
+        members: vec![GenesisMember {
+            certificate: member.pem.clone(),
+            encryption_key: Some(RsaKeyPair::generate(RsaBits::B2048).unwrap().public_pem()),
+            data: None,
+            recovery_role: None,
+        }],
+        constitution: Arc::from(b"constitution".as_slice()),
+        recovery_threshold: 1,
+        service_name: "test".into(),
+        certificate_validity_days: 1,
+        service_data: None,
+    });
+    Start {
+        ledger_dir: dir.join("ledger"),
+        state_dir: dir.join("node"),
+        genesis,
+        bind_address: "127.0.0.1:0".into(),
+        published_address: "127.0.0.1:0".into(),
+        names: vec!["127.0.0.1".into()],
+        certificate_validity_days: 1,
+        settings: Settings::default(),
+        limits: QueueLimits::default(),
+        insecure_virtual: true,
+    }
+}
+
+/// A call that writes one entry.
+fn call(node: &Running, member: &Member) -> Call {
+    let kind = MessageType::StateDigest;
+    let kid = member.id.to_string();
+    let message = sign_governance_message(&member.key, &kid, kind.as_str(), now(), None, b"").unwrap();
+    let state = node.handle.state();
+    Call::Governance(MemberRequest::verify(&*state, &message, kind, None, &Native, now()).unwrap())
+}
+
+async fn write(node: &Running, member: &Member) -> kv::TxId {
+    let outcome = node.handle.submit(call(node, member)).await.unwrap();
+    assert_eq!(outcome.reply.status, 200);
+    outcome.tx
+}
+
+/// The files as they are, without a clean stop: what a killed process leaves.
+fn as_killed(dir: &Path) -> TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    for folder in ["ledger", "node"] {
+        fs::create_dir(copy.path().join(folder)).unwrap();
+        for item in fs::read_dir(dir.join(folder)).unwrap() {
+            let item = item.unwrap();
+            fs::copy(item.path(), copy.path().join(folder).join(item.file_name())).unwrap();
+        }
+    }
+    copy
+}
+
+fn files(dir: &Path) -> Vec<String> {
+    let mut names: Vec<_> = fs::read_dir(dir.join("ledger"))
+        .unwrap()
+        .map(|item| item.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+#[tokio::test]
+async fn a_reply_means_committed_and_receipts_verify_from_the_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let member = member();
+    let node = start_in(dir.path(), Some(&member)).unwrap();
+    assert!(!node.resumed);
+    for _ in 0..5 {
+        let id = write(&node, &member).await;
+        let state = node.handle.state();
+        assert_eq!(state.status_of(id), TxStatus::Committed);
+        let frame = node.handle.ledger().entry(id.seqno).unwrap().unwrap();
+        let receipt = state.receipt(id, &frame).unwrap();
+        let verified = receipt.verify(&node.service_cert_pem, &Native).unwrap();
+        assert_eq!(verified.tx_id(), Some(id));
+    }
+    assert!(node.handle.ledger().entry(0).unwrap().is_none());
+    assert!(node.handle.ledger().entry(1000).unwrap().is_none());
+}
+
+#[tokio::test]
+async fn concurrent_writes_share_signatures_and_all_survive_a_kill() {
+    let dir = tempfile::tempdir().unwrap();
+    let member = member();
+    let node = start_in(dir.path(), Some(&member)).unwrap();
+    let before = node.handle.state().committed;
+    let pending: Vec<_> = (0..100)
+        .map(|_| {
+            let handle = node.handle.clone();
+            let call = call(&node, &member);
+            tokio::spawn(async move { handle.submit(call).await.unwrap().tx })
+        })
+        .collect();
+    let mut written = Vec::new();
+    for task in pending {
+        written.push(task.await.unwrap());
+    }
+    let entries = node.handle.state().committed.seqno - before.seqno;
+    assert!(
+        entries < 200,
+        "{entries} entries for 100 writes: every write had its own signature"
+    );
+    let copy = as_killed(dir.path());
+    let again = start_in(copy.path(), None).unwrap();
+    assert!(again.resumed);
+    assert_eq!(again.service_cert_pem, node.service_cert_pem);
+    assert_ne!(again.node_id, node.node_id);
+    let state = again.handle.state();
+    for id in written {
+        assert_eq!(state.status_of(id), TxStatus::Committed);
+    }
+    assert!(state.committed.view > before.view);
+    let id = write(&again, &member).await;
+    assert_eq!(again.handle.state().status_of(id), TxStatus::Committed);
+}
+
+#[tokio::test]
+async fn a_clean_stop_leaves_committed_chunks_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let member = member();
+    let node = start_in(dir.path(), Some(&member)).unwrap();
+    write(&node, &member).await;
+    assert_eq!(files(dir.path()), ["ledger_1"]);
+    let handle = node.handle.clone();
+    let late = call(&node, &member);
+    assert!(
+        tokio::task::spawn_blocking(|| node.executor.stop())
+            .await
+            .unwrap()
+    );
+    assert!(handle.submit(late).await.is_err());
+    assert_eq!(files(dir.path()), ["ledger_1-5.committed"]);
+    let again = start_in(dir.path(), None).unwrap();
+    assert_eq!(files(dir.path()), ["ledger_1-5.committed", "ledger_6"]);
+    write(&again, &member).await;
+}
+
+#[tokio::test]
+async fn what_a_crash_left_half_written_is_cut_off() {
+    for tail in [vec![0; 5000], vec![1, 0, 200, 0, 0, 0, 0, 0, 9, 9], vec![1]] {
+        let dir = tempfile::tempdir().unwrap();
+        let member = member();
+        let node = start_in(dir.path(), Some(&member)).unwrap();
+        let id = write(&node, &member).await;
+        let dir = as_killed(dir.path());
+        let open = dir.path().join("ledger/ledger_1");
+        let mut bytes = fs::read(&open).unwrap();
+        bytes.extend(tail);
+        fs::write(&open, bytes).unwrap();
+        let again = start_in(dir.path(), None).unwrap();
+        assert_eq!(again.handle.state().status_of(id), TxStatus::Committed);
+        assert_eq!(files(dir.path()), ["ledger_1-4.committed", "ledger_5"]);
+    }
+}
+
+#[tokio::test]
+async fn an_interrupted_end_of_a_chunk_is_finished() {
+    let dir = tempfile::tempdir().unwrap();
+    let member = member();
+    let node = start_in(dir.path(), Some(&member)).unwrap();
+    let id = write(&node, &member).await;
+    assert!(
+        tokio::task::spawn_blocking(|| node.executor.stop())
+            .await
+            .unwrap()
+    );
+    // The table and the header were written, the new name was not.
+    let ledger = dir.path().join("ledger");
+    fs::rename(ledger.join("ledger_1-5.committed"), ledger.join("ledger_1")).unwrap();
+    let again = start_in(dir.path(), None).unwrap();
+    assert_eq!(again.handle.state().status_of(id), TxStatus::Committed);
+    assert_eq!(files(dir.path()), ["ledger_1-5.committed", "ledger_6"]);
+}
+
+#[tokio::test]
+async fn damage_and_missing_parts_are_refused_with_a_reason() {
+    let dir = tempfile::tempdir().unwrap();
+    assert!(matches!(
+        start_in(dir.path(), None),
+        Err(StartError::NoGenesis(_))
+    ));
+    let member = member();
+    let node = start_in(dir.path(), Some(&member)).unwrap();
+    write(&node, &member).await;
+    assert!(
+        tokio::task::spawn_blocking(|| node.executor.stop())
+            .await
+            .unwrap()
+    );
+    let identity = dir.path().join("node/sealed_identity");
+    let sealed = fs::read(&identity).unwrap();
+    fs::remove_file(&identity).unwrap();
+    assert!(matches!(
+        start_in(dir.path(), Some(&member)),
+        Err(StartError::NoIdentity { .. })
+    ));
+    fs::write(&identity, &sealed).unwrap();
+    let chunk = dir.path().join("ledger/ledger_1-5.committed");
+    let good = fs::read(&chunk).unwrap();
+    let mut bad = good.clone();
+    let middle = bad.len() / 2;
+    bad[middle] ^= 1;
+    fs::write(&chunk, bad).unwrap();
+    assert!(start_in(dir.path(), None).is_err());
+    fs::write(&chunk, good).unwrap();
+    assert!(start_in(dir.path(), None).unwrap().resumed);
+}
+
+#[tokio::test]
+async fn a_full_queue_refuses_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let member = member();
+    let mut start = configuration(dir.path(), Some(&member));
+    start.limits.queue_entries_max = 0;
+    let node = node::start(start, Arc::new(NoGuests)).unwrap();
+    let before = node.handle.state().committed;
+    let refused = node.handle.submit(call(&node, &member)).await.unwrap_err();
+    assert_eq!(refused, Unavailable::QueueFull);
+    assert_eq!(refused.reply().status, 503);
+    assert_eq!(refused.reply().headers[0].0, "retry-after");
+    assert_eq!(node.handle.state().committed, before);
+}
+
+#[test]
+fn a_ledger_has_one_writing_process() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = start_in(dir.path(), Some(&member())).unwrap();
+    let second = start_in(dir.path(), None);
+    assert!(matches!(
+        second,
+        Err(StartError::Files(LedgerFilesError::InUse(_)))
+    ));
+    assert!(node.executor.stop());
+    assert!(start_in(dir.path(), None).unwrap().resumed);
+}
+
+#[tokio::test]
+async fn a_ledger_that_cannot_be_written_answers_nothing_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let member = member();
+    let mut start = configuration(dir.path(), Some(&member));
+    // Every signature ends its chunk, so every batch makes a file.
+    start.settings.chunk_bytes_max = 1;
+    let node = node::start(start, Arc::new(NoGuests)).unwrap();
+    let id = write(&node, &member).await;
+    let refused = call(&node, &member);
+    // The next chunk's name is taken.
+    fs::write(dir.path().join(format!("ledger/ledger_{}", id.seqno + 2)), b"").unwrap();
+    assert_eq!(
+        node.handle.submit(refused).await.unwrap_err(),
+        Unavailable::Stopped
+    );
+    node.handle.failed().await;
+    let state = node.handle.state();
+    assert_eq!(
+        state.committed.seqno,
+        id.seqno + 1,
+        "nothing unsynced was published"
+    );
+    let again = call(&node, &member);
+    assert_eq!(node.handle.submit(again).await.unwrap_err(), Unavailable::Stopped);
+    assert!(
+        !tokio::task::spawn_blocking(|| node.executor.stop())
+            .await
+            .unwrap()
+    );
+}
+
+#[test]
+fn a_production_start_without_a_platform_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut start = configuration(dir.path(), None);
+    start.insecure_virtual = false;
+    assert!(matches!(
+        node::start(start, Arc::new(NoGuests)),
+        Err(StartError::NoPlatform)
+    ));
+    assert!(!dir.path().join("node").exists());
+}
