@@ -229,6 +229,7 @@ fn genesis(config: &Config) -> anyhow::Result<Option<Genesis>> {
         recovery_threshold: service.recovery_threshold,
         service_name: SERVICE_NAME.to_owned(),
         certificate_validity_days: service.certificate_validity_days,
+        maximum_certificate_validity_days: service.maximum_certificate_validity_days,
         service_data: service.data.clone(),
     }))
 }

@@ -115,6 +115,7 @@ fn configuration(dir: &Path, genesis: Option<&Member>) -> Start {
         recovery_threshold: 1,
         service_name: "test".into(),
         certificate_validity_days: 1,
+        maximum_certificate_validity_days: 1,
         service_data: None,
     });
     Start {

@@ -60,6 +60,8 @@ pub struct Genesis {
     pub service_name: String,
     /// Life of the service certificate, in days.
     pub certificate_validity_days: u32,
+    /// Longest life that a vote may give a node or service certificate, in days.
+    pub maximum_certificate_validity_days: u32,
     /// `service_data`.
     pub service_data: Option<JsonValue>,
 }
@@ -268,8 +270,8 @@ fn put_rules(tx: &mut Transaction, genesis: &Genesis) -> Result<(), TableError> 
     CONSTITUTION.put(tx, &Singleton, &Json(constitution_reference(&digest)))?;
     let config = ServiceConfig {
         recovery_threshold: genesis.recovery_threshold,
-        maximum_node_certificate_validity_days: Some(genesis.certificate_validity_days),
-        maximum_service_certificate_validity_days: Some(genesis.certificate_validity_days),
+        maximum_node_certificate_validity_days: Some(genesis.maximum_certificate_validity_days),
+        maximum_service_certificate_validity_days: Some(genesis.maximum_certificate_validity_days),
         recent_cose_proposals_window_size: None,
     };
     SERVICE_CONFIG.put(tx, &Singleton, &Json(config))

@@ -251,6 +251,10 @@ impl Transaction {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
     use super::*;
 
     const ID: TxId = TxId::new(2, 7);
@@ -329,5 +333,49 @@ mod tests {
         let mut tx = Transaction::new(Store::default(), Context::Update, ID);
         tx.remove("t", b"k").unwrap();
         assert!(tx.write_set().is_empty());
+    }
+
+    /// One or two letters, so that rows and writes often meet and share prefixes.
+    fn key() -> impl Strategy<Value = String> {
+        "[a-c]{1,2}"
+    }
+
+    proptest! {
+        #[test]
+        fn a_scan_gives_what_a_map_with_the_writes_applied_would(
+            rows in prop::collection::btree_map(key(), "[x-z]", 0..8),
+            changes in prop::collection::vec((key(), prop::option::of("[x-z]")), 0..8),
+            prefix in "[a-c]{0,1}",
+            after in prop::option::of(key()),
+            limit in 0_u32..8,
+        ) {
+            let pairs: Vec<_> = rows.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+            let mut tx = Transaction::new(stored(&pairs), Context::Update, ID);
+            let mut model: BTreeMap<String, String> = rows.clone();
+            for (key, value) in &changes {
+                match value {
+                    Some(value) => {
+                        tx.put("t", key.as_bytes(), value.as_bytes()).unwrap();
+                        model.insert(key.clone(), value.clone());
+                    }
+                    None => {
+                        tx.remove("t", key.as_bytes()).unwrap();
+                        model.remove(key);
+                    }
+                }
+            }
+            let expected: Vec<_> = model
+                .into_iter()
+                .filter(|(key, _)| key.starts_with(&prefix) && after.as_ref().is_none_or(|after| key > after))
+                .take(limit as usize)
+                .collect();
+            let got: Vec<_> = tx
+                .scan("t", prefix.as_bytes(), after.as_ref().map(String::as_bytes), limit)
+                .unwrap()
+                .into_iter()
+                .map(|row| (String::from_utf8(row.key).unwrap(), String::from_utf8(row.value).unwrap()))
+                .collect();
+            prop_assert_eq!(got, expected);
+        }
     }
 }

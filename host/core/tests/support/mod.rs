@@ -328,6 +328,7 @@ pub fn genesis(members: &[Member], threshold: u16) -> Genesis {
         recovery_threshold: threshold,
         service_name: "test service".into(),
         certificate_validity_days: 365,
+        maximum_certificate_validity_days: 365,
         service_data: None,
     }
 }
