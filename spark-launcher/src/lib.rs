@@ -1,4 +1,3 @@
 //! Runs an agreed query as a Spark job, once the ledger shows that everyone concerned consents.
 
 pub mod backends;
-pub mod sql_gate;

@@ -3,7 +3,7 @@
 
 use cleanroom_model::analytics::{PrivacyPolicy, Query, ViewName};
 use serde_json::json;
-use spark_launcher::sql_gate::{Checked, GateError, Rule, check, check_floors};
+use sql_gate::{Checked, GateError, Rule, check, check_floors};
 
 fn views() -> Vec<ViewName> {
     ["flights", "planes", "weather"]
@@ -31,7 +31,7 @@ fn check_one(sql: &str) -> Result<Checked, Vec<GateError>> {
 
 /// Names and statements of one corpus file.
 fn corpus(file: &str) -> Vec<(String, String)> {
-    let path = format!("{}/../tests/vectors/sql_gate/{file}", env!("CARGO_MANIFEST_DIR"));
+    let path = format!("{}/../../tests/vectors/sql_gate/{file}", env!("CARGO_MANIFEST_DIR"));
     let text = std::fs::read_to_string(path).unwrap();
     let mut cases: Vec<(String, String)> = Vec::new();
     for line in text.lines() {

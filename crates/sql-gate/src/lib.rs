@@ -9,7 +9,8 @@
 //! means. `COUNT(*)` over a join that multiplies rows is still a count; owners read the query before
 //! they agree, and should ask for `COUNT(DISTINCT …)` of what they protect.
 //!
-//! The program inside the pod looks again, at Spark's analysed plan, because two parsers may differ.
+//! Launcher and pod both ask it, each for itself: the launcher before it asks for admission, the pod
+//! before it fetches a key. The program that Spark runs looks once more, at the analysed plan, because two parsers may differ.
 //! Spellings on which the two parsers are known to differ (backslashes in literals, carriage returns,
 //! `${…}`) are refused outright.
 //!
