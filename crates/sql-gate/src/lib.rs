@@ -10,7 +10,8 @@
 //! they agree, and should ask for `COUNT(DISTINCT …)` of what they protect.
 //!
 //! Launcher and pod both ask it, each for itself: the launcher before it asks for admission, the pod
-//! before it fetches a key. The program that Spark runs looks once more, at the analysed plan, because two parsers may differ.
+//! before it fetches a key. The program that Spark runs looks once more, at the analysed plan,
+//! because two parsers may differ.
 //! Spellings on which the two parsers are known to differ (backslashes in literals, carriage returns,
 //! `${…}`) are refused outright.
 //!
