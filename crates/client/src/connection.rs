@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, Request, header};
+use http::{HeaderName, Method, Request, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
@@ -53,7 +53,8 @@ impl Reply {
     ///
     /// [`ClientError::Unexpected`] if it is something else.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, ClientError> {
-        serde_json::from_slice(&self.body).map_err(|e| ClientError::Unexpected(format!("not the JSON promised: {e}")))
+        serde_json::from_slice(&self.body)
+            .map_err(|e| ClientError::Unexpected(format!("not the JSON promised: {e}")))
     }
 }
 
@@ -69,7 +70,13 @@ struct Settings {
     server_name: ServerName<'static>,
     tls: TlsConnector,
     service_cert_pem: String,
-    bearer: Option<zeroize::Zeroizing<String>>,
+    bearer: Option<Bearer>,
+}
+
+/// A token, and the header it travels in.
+struct Bearer {
+    header: HeaderName,
+    token: zeroize::Zeroizing<String>,
 }
 
 impl Connection {
@@ -79,7 +86,11 @@ impl Connection {
     /// # Errors
     ///
     /// [`ClientError::Usage`] if address, certificate or identity cannot be read.
-    pub fn new(address: &str, service_cert_pem: &str, identity: Option<&Identity>) -> Result<Self, ClientError> {
+    pub fn new(
+        address: &str,
+        service_cert_pem: &str,
+        identity: Option<&Identity>,
+    ) -> Result<Self, ClientError> {
         Self::with_bearer(address, service_cert_pem, identity, None)
     }
 
@@ -94,28 +105,69 @@ impl Connection {
         identity: Option<&Identity>,
         bearer: Option<String>,
     ) -> Result<Self, ClientError> {
+        let bearer = bearer.map(|token| (header::AUTHORIZATION, token));
+        Self::with_tls(
+            address,
+            service_cert_pem,
+            tls_settings(service_cert_pem, identity)?,
+            bearer,
+        )
+    }
+
+    /// A connection to a party that is known by exactly one certificate: the launcher after its
+    /// evidence was verified ([`crate::discovery`]), or an endpoint that a document pins. `bearer`
+    /// is a header and the token it carries.
+    ///
+    /// # Errors
+    ///
+    /// As [`Connection::new`].
+    pub fn pinned(
+        address: &str,
+        certificate_pem: &str,
+        bearer: Option<(HeaderName, String)>,
+    ) -> Result<Self, ClientError> {
+        let tls = crate::discovery::exact_certificate(certificate_pem)?;
+        Self::with_tls(address, certificate_pem, tls, bearer)
+    }
+
+    pub(crate) fn with_tls(
+        address: &str,
+        certificate_pem: &str,
+        tls: ClientConfig,
+        bearer: Option<(HeaderName, String)>,
+    ) -> Result<Self, ClientError> {
         let authority = address
             .strip_prefix("https://")
             .map(|rest| rest.trim_end_matches('/').to_owned())
             .ok_or_else(|| ClientError::Usage(format!("address {address} does not start with https://")))?;
-        let host = authority.rsplit_once(':').map_or(authority.as_str(), |(host, _)| host);
+        let host = authority
+            .rsplit_once(':')
+            .map_or(authority.as_str(), |(host, _)| host);
         let server_name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned())
             .map_err(|_| ClientError::Usage(format!("{host} is not a host name or address")))?;
-        let tls = TlsConnector::from(Arc::new(tls_settings(service_cert_pem, identity)?));
         let settings = Settings {
             authority,
             server_name,
-            tls,
-            service_cert_pem: service_cert_pem.to_owned(),
-            bearer: bearer.map(zeroize::Zeroizing::new),
+            tls: TlsConnector::from(Arc::new(tls)),
+            service_cert_pem: certificate_pem.to_owned(),
+            bearer: bearer.map(|(header, token)| Bearer {
+                header,
+                token: zeroize::Zeroizing::new(token),
+            }),
         };
-        Ok(Self { settings: Arc::new(settings), sender: Mutex::new(None) })
+        Ok(Self {
+            settings: Arc::new(settings),
+            sender: Mutex::new(None),
+        })
     }
 
     /// Another connection with the same settings.
     #[must_use]
     pub fn again(&self) -> Self {
-        Self { settings: Arc::clone(&self.settings), sender: Mutex::new(None) }
+        Self {
+            settings: Arc::clone(&self.settings),
+            sender: Mutex::new(None),
+        }
     }
 
     /// The certificate this connection is pinned to, PEM.
@@ -139,7 +191,8 @@ impl Connection {
     ///
     /// [`ClientError`], see [`Connection::send`].
     pub async fn post(&self, path: &str, body: &impl Serialize) -> Result<Reply, ClientError> {
-        self.send(Method::POST, path, Some("application/json"), json_bytes(body)?).await
+        self.send(Method::POST, path, Some("application/json"), json_bytes(body)?)
+            .await
     }
 
     /// `POST path` without a body.
@@ -157,7 +210,8 @@ impl Connection {
     ///
     /// [`ClientError`], see [`Connection::send`].
     pub async fn put(&self, path: &str, body: &impl Serialize) -> Result<Reply, ClientError> {
-        self.send(Method::PUT, path, Some("application/json"), json_bytes(body)?).await
+        self.send(Method::PUT, path, Some("application/json"), json_bytes(body)?)
+            .await
     }
 
     /// Sends one request and reads the whole answer.
@@ -178,7 +232,9 @@ impl Connection {
     ) -> Result<Reply, ClientError> {
         let mut slot = self.sender.lock().await;
         let reused = slot.as_ref().is_some_and(|sender| !sender.is_closed());
-        let first = self.attempt(&mut slot, &method, path, content_type, body.clone()).await;
+        let first = self
+            .attempt(&mut slot, &method, path, content_type, body.clone())
+            .await;
         match first {
             Err(ClientError::Unreachable { .. }) if reused && method == Method::GET => {
                 *slot = None;
@@ -205,7 +261,11 @@ impl Connection {
             .await
             .map_err(|_| self.unreachable(&"no answer within 60 s"))??;
         *slot = Some(sender);
-        if reply.status < 300 { Ok(reply) } else { Err(ClientError::from_answer(reply.status, &reply.body)) }
+        if reply.status < 300 {
+            Ok(reply)
+        } else {
+            Err(ClientError::from_answer(reply.status, &reply.body))
+        }
     }
 
     async fn exchange(
@@ -214,7 +274,10 @@ impl Connection {
         request: Request<Full<Bytes>>,
     ) -> Result<Reply, ClientError> {
         sender.ready().await.map_err(|e| self.unreachable(&e))?;
-        let response = sender.send_request(request).await.map_err(|e| self.unreachable(&e))?;
+        let response = sender
+            .send_request(request)
+            .await
+            .map_err(|e| self.unreachable(&e))?;
         let status = response.status().as_u16();
         let tx_id = response
             .headers()
@@ -236,20 +299,26 @@ impl Connection {
         content_type: Option<&str>,
         body: Bytes,
     ) -> Result<Request<Full<Bytes>>, ClientError> {
-        let mut request =
-            Request::builder().method(method).uri(path).header(header::HOST, &self.settings.authority);
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::HOST, &self.settings.authority);
         if let Some(content_type) = content_type {
             request = request.header(header::CONTENT_TYPE, content_type);
         }
         if let Some(bearer) = &self.settings.bearer {
-            request = request.header(header::AUTHORIZATION, format!("Bearer {}", bearer.as_str()));
+            request = request.header(&bearer.header, format!("Bearer {}", bearer.token.as_str()));
         }
-        request.body(Full::new(body)).map_err(|e| ClientError::Usage(format!("cannot make a request for {path}: {e}")))
+        request
+            .body(Full::new(body))
+            .map_err(|e| ClientError::Usage(format!("cannot make a request for {path}: {e}")))
     }
 
     async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, ClientError> {
         let handshake = async {
-            let tcp = TcpStream::connect(&self.settings.authority).await.map_err(|e| self.unreachable(&e))?;
+            let tcp = TcpStream::connect(&self.settings.authority)
+                .await
+                .map_err(|e| self.unreachable(&e))?;
             tcp.set_nodelay(true).map_err(|e| self.unreachable(&e))?;
             let tls = self
                 .settings
@@ -257,7 +326,9 @@ impl Connection {
                 .connect(self.settings.server_name.clone(), tcp)
                 .await
                 .map_err(|e| self.unreachable(&e))?;
-            hyper::client::conn::http1::handshake(TokioIo::new(tls)).await.map_err(|e| self.unreachable(&e))
+            hyper::client::conn::http1::handshake(TokioIo::new(tls))
+                .await
+                .map_err(|e| self.unreachable(&e))
         };
         let (sender, connection) = tokio::time::timeout(CONNECT_WAIT, handshake)
             .await
@@ -269,12 +340,17 @@ impl Connection {
     }
 
     fn unreachable(&self, reason: &dyn std::fmt::Display) -> ClientError {
-        ClientError::Unreachable { address: self.settings.authority.clone(), reason: reason.to_string() }
+        ClientError::Unreachable {
+            address: self.settings.authority.clone(),
+            reason: reason.to_string(),
+        }
     }
 }
 
 fn json_bytes(body: &impl Serialize) -> Result<Bytes, ClientError> {
-    serde_json::to_vec(body).map(Bytes::from).map_err(|e| ClientError::Usage(format!("cannot serialise: {e}")))
+    serde_json::to_vec(body)
+        .map(Bytes::from)
+        .map_err(|e| ClientError::Usage(format!("cannot serialise: {e}")))
 }
 
 fn tls_settings(service_cert_pem: &str, identity: Option<&Identity>) -> Result<ClientConfig, ClientError> {
@@ -282,7 +358,9 @@ fn tls_settings(service_cert_pem: &str, identity: Option<&Identity>) -> Result<C
     let mut roots = RootCertStore::empty();
     let service = CertificateDer::from_pem_slice(service_cert_pem.as_bytes())
         .map_err(|e| usage("the service certificate", &e))?;
-    roots.add(service).map_err(|e| usage("the service certificate", &e))?;
+    roots
+        .add(service)
+        .map_err(|e| usage("the service certificate", &e))?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])
@@ -293,7 +371,9 @@ fn tls_settings(service_cert_pem: &str, identity: Option<&Identity>) -> Result<C
     };
     let cert = CertificateDer::from_pem_slice(identity.cert_pem.as_bytes())
         .map_err(|e| usage("the client certificate", &e))?;
-    let key =
-        PrivateKeyDer::from_pem_slice(identity.key_pem.as_bytes()).map_err(|e| usage("the client key", &e))?;
-    builder.with_client_auth_cert(vec![cert], key).map_err(|e| usage("the client certificate and key", &e))
+    let key = PrivateKeyDer::from_pem_slice(identity.key_pem.as_bytes())
+        .map_err(|e| usage("the client key", &e))?;
+    builder
+        .with_client_auth_cert(vec![cert], key)
+        .map_err(|e| usage("the client certificate and key", &e))
 }

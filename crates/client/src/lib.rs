@@ -2,13 +2,18 @@
 //!
 //! A [`Connection`] trusts exactly one service certificate, which the caller obtained out of band.
 //! On it stand: [`governance`] (members: signed proposals and ballots), [`attested`] (pods and the
-//! launcher: evidence, wrapped answers) and [`receipts`] (fetch, verify, keep).
+//! launcher: evidence, wrapped answers), [`discovery`] (a launcher's certificate, known by its
+//! evidence) and [`receipts`] (fetch, verify, keep).
 
-#![allow(clippy::arithmetic_side_effects, reason = "sizes and times here are ours and small")]
+#![allow(
+    clippy::arithmetic_side_effects,
+    reason = "sizes and times here are ours and small"
+)]
 
 pub mod api_error;
 pub mod attested;
 pub mod connection;
+pub mod discovery;
 pub mod governance;
 pub mod receipts;
 

@@ -31,7 +31,10 @@ fn check_one(sql: &str) -> Result<Checked, Vec<GateError>> {
 
 /// Names and statements of one corpus file.
 fn corpus(file: &str) -> Vec<(String, String)> {
-    let path = format!("{}/../../tests/vectors/sql_gate/{file}", env!("CARGO_MANIFEST_DIR"));
+    let path = format!(
+        "{}/../../tests/vectors/sql_gate/{file}",
+        env!("CARGO_MANIFEST_DIR")
+    );
     let text = std::fs::read_to_string(path).unwrap();
     let mut cases: Vec<(String, String)> = Vec::new();
     for line in text.lines() {

@@ -34,6 +34,24 @@ impl Date {
             day: date,
         })
     }
+
+    /// The day, in UTC, of a time in Unix milliseconds; the last known day for times beyond it.
+    #[must_use]
+    pub fn of_unix_ms(ms: u64) -> Self {
+        let mut days = ms / 86_400_000;
+        for year in 1970..=9999 {
+            for month in 1..=12 {
+                let length = days_in(year, month).unwrap_or(31);
+                if let Ok(day) = u8::try_from(days)
+                    && day < length
+                {
+                    return Self { year, month, day: day.saturating_add(1) };
+                }
+                days = days.saturating_sub(length.into());
+            }
+        }
+        Self { year: 9999, month: 12, day: 31 }
+    }
 }
 
 impl fmt::Display for Date {
@@ -110,6 +128,19 @@ impl DateRange {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_time_falls_on_its_day() {
+        for (ms, day) in [
+            (0, "1970-01-01"),
+            (86_399_999, "1970-01-01"),
+            (951_782_400_000, "2000-02-29"),
+            (1_795_237_200_000, "2026-11-21"),
+            (u64::MAX, "9999-12-31"),
+        ] {
+            assert_eq!(Date::of_unix_ms(ms).to_string(), day);
+        }
+    }
 
     #[test]
     fn only_days_that_exist_are_dates() {

@@ -1,0 +1,277 @@
+//! A launcher's certificate, believed because of its evidence and of nothing else.
+//!
+//! A launcher makes its TLS key at start, so nobody can pin it beforehand. [`discover`] takes the
+//! certificate that the launcher presents, asks `GET /report` over that very connection, verifies
+//! the evidence, and compares host data and report data: SHA-256 of the certificate's PEM text,
+//! then zeros. What it returns is pinned from then on. Source: decision 40, "Who is who".
+//!
+//! The only certificate verifiers of this workspace's clients are in this file. Both check the
+//! handshake's signature, so whoever answers holds the certificate's key.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use attestation::Evidence;
+use crypto::native::Native;
+use crypto::x509::Certificate;
+use model::Digest;
+use model::evidence::Platform;
+use rustls::ClientConfig;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{DigitallySignedStruct, SignatureScheme};
+use serde::Deserialize;
+use serde_json::Value as JsonValue;
+
+use crate::api_error::ClientError;
+use crate::connection::Connection;
+use crate::governance::unix_now_s;
+
+pub use attestation::Trust;
+
+/// Claim that holds the digest of a launch document.
+const HOST_DATA: &str = "x-ms-sevsnpvm-hostdata";
+/// Claim that says whether the guest can be debugged.
+const IS_DEBUGGABLE: &str = "x-ms-sevsnpvm-is-debuggable";
+
+/// What a launcher must be to be believed.
+#[derive(Clone, Debug)]
+pub struct Expected {
+    /// Digests of the launch documents that the caller agrees to.
+    pub host_data: Vec<Digest>,
+    /// Whose evidence counts.
+    pub trust: Trust,
+}
+
+/// The answer of `GET /report`.
+#[derive(Deserialize)]
+struct Report {
+    platform: String,
+    attestation: JsonValue,
+}
+
+/// The certificate of the launcher at `address`, PEM, once its evidence has been verified.
+///
+/// # Errors
+///
+/// [`ClientError::Verification`] if evidence, host data or report data are not as expected;
+/// otherwise as any call.
+pub async fn discover(address: &str, expected: &Expected) -> Result<String, ClientError> {
+    let presented = Arc::new(Presented::default());
+    let connection = Connection::with_tls(address, "", settings(Arc::clone(&presented))?, None)?;
+    let report: Report = connection.get("/report").await?.json()?;
+    let der = presented
+        .certificate()
+        .ok_or_else(|| ClientError::Unexpected("the launcher presented no certificate".to_owned()))?;
+    let certificate = Certificate::from_der(&der)
+        .map_err(|e| ClientError::Verification(format!("the launcher's certificate: {e}")))?
+        .to_pem();
+    check(&report, &certificate, expected, unix_now_s())?;
+    Ok(certificate)
+}
+
+fn check(report: &Report, certificate_pem: &str, expected: &Expected, now_s: u64) -> Result<(), ClientError> {
+    let failed = |why: String| ClientError::Verification(format!("the launcher's evidence: {why}"));
+    let platform = Platform::from_name(&report.platform)
+        .ok_or_else(|| failed(format!("platform {:.64} is unknown", report.platform)))?;
+    let evidence = Evidence {
+        platform,
+        attestation: &report.attestation,
+    };
+    let verified =
+        attestation::verify(&evidence, &expected.trust, now_s, &Native).map_err(|e| failed(e.to_string()))?;
+    if verified.report_data != report_data(certificate_pem) {
+        return Err(failed(
+            "it was made for another certificate than the one presented".to_owned(),
+        ));
+    }
+    check_claims(&verified.claims, expected).map_err(failed)
+}
+
+fn check_claims(claims: &BTreeMap<String, JsonValue>, expected: &Expected) -> Result<(), String> {
+    if claims.get(IS_DEBUGGABLE) != Some(&JsonValue::Bool(false)) {
+        return Err("the launcher can be debugged".to_owned());
+    }
+    let got = claims
+        .get(HOST_DATA)
+        .and_then(JsonValue::as_str)
+        .unwrap_or_default();
+    if expected.host_data.iter().any(|digest| digest.to_string() == got) {
+        return Ok(());
+    }
+    Err(format!("host data is {got:.64}, which is none of those expected"))
+}
+
+/// What a launcher binds into its evidence.
+#[must_use]
+pub fn report_data(certificate_pem: &str) -> [u8; 64] {
+    let mut data = [0; 64];
+    data.split_at_mut(32)
+        .0
+        .copy_from_slice(&crypto::sha256(certificate_pem.as_bytes()).0);
+    data
+}
+
+/// TLS settings that accept exactly one certificate.
+pub(crate) fn exact_certificate(pem: &str) -> Result<ClientConfig, ClientError> {
+    let certificate = Certificate::from_pem(pem)
+        .map_err(|e| ClientError::Usage(format!("cannot use the pinned certificate: {e}")))?;
+    settings(Arc::new(Presented {
+        only: Some(certificate.der().to_owned()),
+        ..Presented::default()
+    }))
+}
+
+fn settings(verifier: Arc<Presented>) -> Result<ClientConfig, ClientError> {
+    let provider = Arc::clone(&verifier.provider);
+    Ok(ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+        .map_err(|e| ClientError::Usage(format!("cannot use TLS: {e}")))?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier)
+        .with_no_client_auth())
+}
+
+/// Accepts one certificate; with none named, whichever comes first, and only that one afterwards.
+#[derive(Debug)]
+struct Presented {
+    provider: Arc<CryptoProvider>,
+    only: Option<Vec<u8>>,
+    first: Mutex<Option<Vec<u8>>>,
+}
+
+impl Default for Presented {
+    fn default() -> Self {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        Self {
+            provider,
+            only: None,
+            first: Mutex::new(None),
+        }
+    }
+}
+
+impl Presented {
+    fn certificate(&self) -> Option<Vec<u8>> {
+        self.first.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl ServerCertVerifier for Presented {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
+        let wanted = self.only.as_deref().or(first.as_deref());
+        if wanted.is_some_and(|wanted| wanted != end_entity.as_ref()) {
+            return Err(rustls::Error::General(
+                "the certificate is not the pinned one".to_owned(),
+            ));
+        }
+        *first = Some(end_entity.as_ref().to_owned());
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(
+            message,
+            cert,
+            dss,
+            &self.provider.signature_verification_algorithms,
+        )
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(
+            message,
+            cert,
+            dss,
+            &self.provider.signature_verification_algorithms,
+        )
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn claims(host_data: &str, debug: bool) -> BTreeMap<String, JsonValue> {
+        [
+            (HOST_DATA.to_owned(), json!(host_data)),
+            (IS_DEBUGGABLE.to_owned(), json!(debug)),
+        ]
+        .into()
+    }
+
+    fn expected() -> Expected {
+        Expected {
+            host_data: vec![Digest([7; 32])],
+            trust: Trust::production(),
+        }
+    }
+
+    #[test]
+    fn only_agreed_host_data_without_debugging_is_believed() {
+        let good = Digest([7; 32]).to_string();
+        assert_eq!(check_claims(&claims(&good, false), &expected()), Ok(()));
+        assert!(check_claims(&claims(&good, true), &expected()).is_err());
+        assert!(check_claims(&claims(&Digest([8; 32]).to_string(), false), &expected()).is_err());
+        assert!(check_claims(&BTreeMap::new(), &expected()).is_err());
+    }
+
+    #[test]
+    fn evidence_that_is_none_is_a_failed_verification() {
+        let report = Report {
+            platform: "snp-caci".to_owned(),
+            attestation: json!({}),
+        };
+        let failed = check(&report, "pem", &expected(), 0);
+        assert!(matches!(failed, Err(ClientError::Verification(_))));
+    }
+
+    #[test]
+    fn a_pinned_certificate_excludes_every_other() {
+        let verifier = Presented {
+            only: Some(vec![1]),
+            ..Presented::default()
+        };
+        let name = ServerName::try_from("localhost").unwrap();
+        let accepts = |der: &[u8]| {
+            verifier
+                .verify_server_cert(
+                    &CertificateDer::from(der.to_vec()),
+                    &[],
+                    &name,
+                    &[],
+                    UnixTime::now(),
+                )
+                .is_ok()
+        };
+        assert!(accepts(&[1]));
+        assert!(!accepts(&[2]));
+    }
+}
