@@ -1,0 +1,321 @@
+//! Jobs: one record per run id on disk, one running at a time, a bounded queue behind it.
+//!
+//! A run id that is known is answered from its record, also after a restart. A job that was waiting
+//! when the launcher stopped is queued again; one that was running is not: nobody knows how far it
+//! came, and a new run needs a new admission.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use cleanroom_model::analytics::{FailureCode, JobEvent};
+use cleanroom_model::{DocumentId, RunId};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value as JsonValue, json};
+use tokio::sync::mpsc;
+
+use crate::refusal::Refusal;
+
+/// Most jobs that wait.
+const QUEUE_LEN_MAX: usize = 64;
+/// Most steps kept of one job.
+const EVENT_COUNT_MAX: usize = 256;
+/// Most runs shown of one query, as the reference does.
+const HISTORY_LEN_MAX: usize = 20;
+/// Longest record read at start, in bytes.
+const RECORD_SIZE_MAX: u64 = 1024 * 1024;
+
+/// Where a job stands (spark-analytics §7).
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum JobState {
+    /// Waiting.
+    Submitted,
+    /// Its pod is at work.
+    Running,
+    /// The result is visible.
+    Completed,
+    /// There is no result.
+    Failed,
+}
+
+/// A job's record.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Job {
+    /// The run.
+    pub run_id: RunId,
+    /// The query.
+    pub query_id: DocumentId,
+    /// Where it stands.
+    pub state: JobState,
+    /// Unix milliseconds.
+    pub submitted_on: u64,
+    /// Unix milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_on: Option<u64>,
+    /// What its pod reported.
+    #[serde(default)]
+    pub events: Vec<JobEvent>,
+}
+
+impl Job {
+    /// A job that waits.
+    #[must_use]
+    pub fn new(run_id: RunId, query_id: DocumentId, now_ms: u64) -> Self {
+        Self { run_id, query_id, state: JobState::Submitted, submitted_on: now_ms, ended_on: None, events: Vec::new() }
+    }
+
+    /// What a caller sees.
+    #[must_use]
+    pub fn view(&self) -> JsonValue {
+        let last = self.events.last();
+        let mut state = json!({ "state": self.state });
+        if let (Some(event), Some(fields)) = (last.filter(|event| event.code.is_some()), state.as_object_mut()) {
+            fields.insert("errorCode".to_owned(), json!(event.code));
+            fields.insert("errorMessage".to_owned(), json!(event.message));
+        }
+        json!({
+            "id": self.run_id,
+            "status": {
+                "applicationState": state,
+                "submissionTime": self.submitted_on,
+                "terminationTime": self.ended_on,
+            },
+            "events": self.events,
+        })
+    }
+
+    /// One line of a query's history.
+    fn history(&self) -> JsonValue {
+        let last = self.events.last();
+        let rows = last.and_then(JobEvent::success);
+        json!({
+            "runId": self.run_id,
+            "startTime": self.submitted_on,
+            "endTime": self.ended_on,
+            "isSuccessful": self.state == JobState::Completed,
+            "error": last.filter(|event| event.code.is_some()).map(|event| json!({ "code": event.code, "message": event.message })),
+            "stats": rows.map(|(read, written)| json!({ "rowsRead": read, "rowsWritten": written })),
+        })
+    }
+}
+
+/// All jobs of this launcher.
+pub struct Jobs {
+    dir: PathBuf,
+    jobs: Mutex<BTreeMap<RunId, Job>>,
+    queue: mpsc::Sender<RunId>,
+}
+
+impl Jobs {
+    /// Opens the records in `dir` and gives the queue's other end.
+    ///
+    /// # Errors
+    ///
+    /// If the directory or a record cannot be read or written.
+    pub fn open(dir: &Path, now_ms: u64) -> std::io::Result<(Arc<Self>, mpsc::Receiver<RunId>)> {
+        std::fs::create_dir_all(dir)?;
+        let (queue, waiting) = mpsc::channel(QUEUE_LEN_MAX);
+        let opened = Self { dir: dir.to_owned(), jobs: Mutex::new(BTreeMap::new()), queue };
+        for entry in std::fs::read_dir(dir)? {
+            let path = entry?.path();
+            if path.extension().is_none_or(|extension| extension != "json") {
+                continue;
+            }
+            let mut job = read(&path)?;
+            match job.state {
+                JobState::Submitted => {
+                    if opened.queue.try_send(job.run_id.clone()).is_err() {
+                        end(&mut job, &lost(), now_ms);
+                    }
+                }
+                JobState::Running => end(&mut job, &lost(), now_ms),
+                JobState::Completed | JobState::Failed => {}
+            }
+            opened.write(&job)?;
+            opened.lock().insert(job.run_id.clone(), job);
+        }
+        Ok((Arc::new(opened), waiting))
+    }
+
+    /// The job of a run.
+    #[must_use]
+    pub fn get(&self, run: &RunId) -> Option<Job> {
+        self.lock().get(run).cloned()
+    }
+
+    /// Takes a place in the queue, so that nothing is admitted that could not run.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal`] with 503 if too many jobs wait.
+    pub fn reserve(&self) -> Result<mpsc::OwnedPermit<RunId>, Refusal> {
+        self.queue
+            .clone()
+            .try_reserve_owned()
+            .map_err(|_| Refusal::new(503, "TooManyPendingJobs", "too many jobs are waiting; try again later"))
+    }
+
+    /// Queues a job, unless its run is known already; gives the job that counts.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal`] if its record cannot be written.
+    pub fn submit(&self, place: mpsc::OwnedPermit<RunId>, job: Job) -> Result<Job, Refusal> {
+        let mut jobs = self.lock();
+        if let Some(known) = jobs.get(&job.run_id) {
+            return Ok(known.clone());
+        }
+        self.write(&job).map_err(|e| Refusal::new(500, "InternalError", format!("cannot record the job: {e}")))?;
+        jobs.insert(job.run_id.clone(), job.clone());
+        place.send(job.run_id.clone());
+        Ok(job)
+    }
+
+    /// Notes that the pod is at work.
+    pub fn started(&self, run: &RunId) {
+        self.change(run, |job| job.state = JobState::Running);
+    }
+
+    /// Notes a step.
+    pub fn progressed(&self, run: &RunId, event: &JobEvent) {
+        self.change(run, |job| {
+            if job.events.len() < EVENT_COUNT_MAX {
+                job.events.push(event.clone());
+            }
+        });
+    }
+
+    /// Notes the end, by the event that ended it.
+    pub fn ended(&self, run: &RunId, event: &JobEvent, now_ms: u64) {
+        self.change(run, |job| end(job, event, now_ms));
+    }
+
+    /// The latest runs of a query; `None` if it has none.
+    #[must_use]
+    pub fn history(&self, query: &DocumentId) -> Option<JsonValue> {
+        let mut runs: Vec<Job> = self.lock().values().filter(|job| job.query_id == *query).cloned().collect();
+        runs.sort_by_key(|job| std::cmp::Reverse(job.submitted_on));
+        let latest = runs.first()?.history();
+        let count = |state| runs.iter().filter(|job| job.state == state).count();
+        let (successful, failed) = (count(JobState::Completed), count(JobState::Failed));
+        let total = runs.len();
+        let shown: Vec<JsonValue> = runs.iter().take(HISTORY_LEN_MAX).map(Job::history).collect();
+        Some(json!({
+            "queryId": query,
+            "latestRun": latest,
+            "runs": shown,
+            "summary": { "totalRuns": total, "successfulRuns": successful, "failedRuns": failed },
+        }))
+    }
+
+    fn change(&self, run: &RunId, change: impl FnOnce(&mut Job)) {
+        let mut jobs = self.lock();
+        if let Some(job) = jobs.get_mut(run) {
+            change(job);
+            if let Err(error) = self.write(job) {
+                tracing::error!(%run, %error, "cannot record the job");
+            }
+        }
+    }
+
+    /// Written beside and renamed, so that a record is whole or the one before.
+    fn write(&self, job: &Job) -> std::io::Result<()> {
+        let path = self.dir.join(format!("{}.json", job.run_id));
+        let beside = self.dir.join(format!("{}.new", job.run_id));
+        std::fs::write(&beside, serde_json::to_vec(job)?)?;
+        std::fs::rename(beside, path)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<RunId, Job>> {
+        // Nothing panics while a record is half-changed.
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn read(path: &Path) -> std::io::Result<Job> {
+    if path.metadata()?.len() > RECORD_SIZE_MAX {
+        return Err(std::io::Error::other(format!("{} is too long for a job's record", path.display())));
+    }
+    Ok(serde_json::from_slice(&std::fs::read(path)?)?)
+}
+
+fn lost() -> JobEvent {
+    JobEvent::failed(FailureCode::SparkJobFailed, "the launcher stopped while the run was at work")
+}
+
+fn end(job: &mut Job, event: &JobEvent, now_ms: u64) {
+    job.state = if event.success().is_some() { JobState::Completed } else { JobState::Failed };
+    job.ended_on = Some(now_ms);
+    // The last event is the one that says how it ended, whatever the bound on steps.
+    if job.events.last() != Some(event) {
+        job.events.push(event.clone());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job(run: &str) -> Job {
+        Job::new(run.parse().unwrap(), "q".parse().unwrap(), 1)
+    }
+
+    fn completed() -> JobEvent {
+        JobEvent { event: "QUERY_EXECUTION_COMPLETED".to_owned(), rows: Some(2), rows_read: Some(9), code: None, message: None, view: None, segment: None }
+    }
+
+    #[tokio::test]
+    async fn the_same_run_is_one_job_also_after_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let run: RunId = "r1".parse().unwrap();
+        {
+            let (jobs, mut waiting) = Jobs::open(dir.path(), 1).unwrap();
+            jobs.submit(jobs.reserve().unwrap(), job("r1")).unwrap();
+            jobs.submit(jobs.reserve().unwrap(), job("r1")).unwrap();
+            assert_eq!(waiting.recv().await, Some(run.clone()));
+            assert!(waiting.try_recv().is_err(), "queued twice");
+            jobs.started(&run);
+            jobs.ended(&run, &completed(), 5);
+        }
+        let (jobs, mut waiting) = Jobs::open(dir.path(), 9).unwrap();
+        assert_eq!(jobs.get(&run).unwrap().state, JobState::Completed);
+        assert!(waiting.try_recv().is_err());
+    }
+
+    #[tokio::test]
+    async fn after_a_restart_waiting_jobs_wait_again_and_running_ones_have_failed() {
+        let dir = tempfile::tempdir().unwrap();
+        {
+            let (jobs, _waiting) = Jobs::open(dir.path(), 1).unwrap();
+            for run in ["r1", "r2"] {
+                jobs.submit(jobs.reserve().unwrap(), job(run)).unwrap();
+            }
+            jobs.started(&"r1".parse().unwrap());
+        }
+        let (jobs, mut waiting) = Jobs::open(dir.path(), 9).unwrap();
+        let lost = jobs.get(&"r1".parse().unwrap()).unwrap();
+        assert_eq!((lost.state, lost.ended_on), (JobState::Failed, Some(9)));
+        assert_eq!(waiting.recv().await, Some("r2".parse().unwrap()));
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_is_told_before_anything_is_admitted() {
+        let dir = tempfile::tempdir().unwrap();
+        let (jobs, _waiting) = Jobs::open(dir.path(), 1).unwrap();
+        let places: Vec<_> = (0..QUEUE_LEN_MAX).map(|_| jobs.reserve().unwrap()).collect();
+        assert_eq!(jobs.reserve().unwrap_err().status, 503);
+        drop(places);
+        assert!(jobs.reserve().is_ok());
+    }
+
+    #[test]
+    fn a_failed_job_says_why_without_hiding_its_state() {
+        let mut failed = job("r1");
+        end(&mut failed, &JobEvent::failed(FailureCode::KMinNotMet, "view t has too few rows"), 7);
+        let view = failed.view();
+        assert_eq!(view.pointer("/status/applicationState/state"), Some(&json!("FAILED")));
+        assert_eq!(view.pointer("/status/applicationState/errorCode"), Some(&json!("K_MIN_NOT_MET")));
+    }
+}

@@ -1,0 +1,115 @@
+//! What the launcher asks of the ledger, under its own attested key, and once per request on
+//! behalf of the user whose token it was handed.
+
+use client::attested::Workload;
+use client::{ClientError, Connection};
+use cleanroom_model::api::{PrerequisitesView, RunAdmitted, RunRequest, UserDocument};
+use cleanroom_model::{ContractId, DocumentId, RunId};
+use http::Method;
+use serde_json::json;
+
+use crate::refusal::Refusal;
+
+/// `source` of the launcher's audit events.
+const SOURCE: &str = "concordat-launcher";
+
+/// The ledger, as the launcher of one contract sees it.
+pub struct Ledger {
+    connection: Connection,
+    workload: Workload,
+    contract: ContractId,
+}
+
+impl Ledger {
+    /// Speaks for the launcher of `contract`.
+    #[must_use]
+    pub fn new(connection: Connection, workload: Workload, contract: ContractId) -> Self {
+        Self { connection, workload, contract }
+    }
+
+    /// The attested key pair and its evidence.
+    #[must_use]
+    pub fn workload(&self) -> &Workload {
+        &self.workload
+    }
+
+    /// Whether the token is an active user's (E35). The token goes to the ledger and nowhere else.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal`] with the ledger's 401 or 403.
+    pub async fn require_active_user(&self, address: &str, token: String) -> Result<(), Refusal> {
+        let connection =
+            Connection::with_bearer(address, self.connection.service_cert_pem(), None, Some(token))?;
+        connection.post_empty("/app/users/identities/self/status").await?;
+        Ok(())
+    }
+
+    /// The text of a query document, if it has been accepted.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal`] for anything but an absent or unaccepted document.
+    pub async fn accepted_query(&self, query: &DocumentId) -> Result<Option<String>, Refusal> {
+        let path = format!("/app/contracts/{}/userdocuments/accepted/{query}", self.contract);
+        match self.workload.release(&self.connection.again(), &path, &json!({})).await {
+            Ok(bytes) => {
+                let document: UserDocument = serde_json::from_slice(&bytes)
+                    .map_err(|e| Refusal::new(502, "LedgerError", format!("document {query}: {e}")))?;
+                Ok(Some(document.data.as_str().unwrap_or_default().to_owned()))
+            }
+            Err(ClientError::Api { status: 404, .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Asks for admission: one ledger transaction that either records the run or the refusal.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal`] with the ledger's code and who has not agreed.
+    pub async fn admit(&self, query: &DocumentId, run: &RunId, request: &RunRequest) -> Result<RunAdmitted, Refusal> {
+        let path = format!("/app/contracts/{}/queries/{query}/runs/{run}", self.contract);
+        let data = serde_json::to_vec(request).map_err(|e| Refusal::new(400, "InvalidInput", e.to_string()))?;
+        Ok(self.workload.write(&self.connection.again(), Method::POST, &path, &data).await?.json()?)
+    }
+
+    /// Whether a run would be admitted now, and if not, why.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal`] if the ledger does not answer.
+    pub async fn prerequisites(
+        &self,
+        query: &DocumentId,
+        request: &RunRequest,
+    ) -> Result<PrerequisitesView, Refusal> {
+        let path = format!("/app/contracts/{}/queries/{query}/prerequisites", self.contract);
+        Ok(self.workload.post(&self.connection.again(), &path, &json!({ "run": request })).await?.json()?)
+    }
+
+    /// Appends the audit event that a run starts; there is no run without it.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal`] if it is not committed.
+    pub async fn audit_start(&self, query: &DocumentId, run: &RunId) -> Result<(), Refusal> {
+        self.audit(&format!("Starting query {query} | job id: {run}")).await
+    }
+
+    /// Appends the audit event that the SQL gate refused a query.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal`] if it is not committed.
+    pub async fn audit_denied(&self, query: &DocumentId, run: &RunId, code: &str) -> Result<(), Refusal> {
+        self.audit(&format!("Denied query {query}: {code} | job id: {run}")).await
+    }
+
+    async fn audit(&self, message: &str) -> Result<(), Refusal> {
+        let path = format!("/app/contracts/{}/events", self.contract);
+        let data = json!({ "source": SOURCE, "message": message }).to_string();
+        self.workload.write(&self.connection.again(), Method::PUT, &path, data.as_bytes()).await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,213 @@
+//! The launcher's HTTP surface (spark-analytics §6): path → handler, and the order of admission.
+//!
+//! Admission of a run (§11): the user's token, the dates, a known run id, room in the queue, the
+//! SQL gate, then the ledger's one transaction, then the audit event, then the queue. The ledger
+//! decides; what comes before only spares it work, what comes after cannot fail for want of consent.
+
+use std::sync::Arc;
+
+use cleanroom_model::{ContractId, DocumentId, RunId};
+use crypto::native::random_bytes;
+use http::{HeaderMap, Method};
+use serde_json::{Value as JsonValue, json};
+
+use crate::identity;
+use crate::jobs::{Job, Jobs};
+use crate::ledger::Ledger;
+use crate::query::{Wanted, check_sql};
+use crate::refusal::Refusal;
+use crate::worker::unix_now_ms;
+
+/// The header that carries the user's token.
+pub const TOKEN_HEADER: &str = "x-ms-cleanroom-authorization";
+/// Longest token, in bytes.
+const TOKEN_LEN_MAX: usize = 16 * 1024;
+
+/// Everything that handlers need.
+pub struct Launcher {
+    /// The ledger, under our own key.
+    pub ledger: Ledger,
+    /// Its address; shown, and used for the users' own calls.
+    pub address: String,
+    /// The contract; shown.
+    pub contract: ContractId,
+    /// All jobs.
+    pub jobs: Arc<Jobs>,
+    /// The TLS certificate, PEM.
+    pub certificate_pem: String,
+    /// Longest run, in seconds.
+    pub run_seconds_max: u64,
+}
+
+/// An answer: status and JSON.
+pub type Answer = Result<JsonValue, Refusal>;
+
+impl Launcher {
+    /// Answers one request.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal`], to be sent as it is.
+    pub async fn answer(&self, method: &Method, path: &str, headers: &HeaderMap, body: &[u8]) -> Answer {
+        let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
+        match (method, parts.as_slice()) {
+            (&Method::GET, ["ready"]) => Ok(json!({ "status": "up" })),
+            (&Method::GET, ["report"]) => Ok(identity::report(self.ledger.workload(), &self.certificate_pem)?),
+            (&Method::GET, ["show"]) => Ok(self.show()),
+            (&Method::POST, ["queries", query, "run"]) => {
+                self.require_user(headers).await?;
+                self.run(&identifier(query)?, body).await
+            }
+            (&Method::GET, ["queries", query, "prerequisites"]) => {
+                self.require_user(headers).await?;
+                self.prerequisites(&identifier(query)?).await
+            }
+            (&Method::GET, ["queries", query, "runs"]) => {
+                self.require_user(headers).await?;
+                let query: DocumentId = identifier(query)?;
+                self.jobs.history(&query).ok_or_else(|| not_found(format!("query {query} has no runs here")))
+            }
+            (&Method::GET, ["status", job]) => {
+                self.require_user(headers).await?;
+                let run: RunId = identifier(job)?;
+                let job = self.jobs.get(&run).ok_or_else(|| not_found(format!("there is no job {run}")))?;
+                Ok(job.view())
+            }
+            (
+                _,
+                ["ready" | "report" | "show"]
+                | ["queries", _, "run" | "prerequisites" | "runs"]
+                | ["status", _],
+            ) => Err(Refusal::new(405, "UnsupportedHttpVerb", format!("{method} is not answered here"))),
+            _ => Err(Refusal::new(404, "ResourceNotFound", "there is nothing at this path")),
+        }
+    }
+
+    /// Configuration that gives nothing away.
+    fn show(&self) -> JsonValue {
+        json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "ledger": self.address,
+            "contractId": self.contract,
+            "backEnd": "local",
+            "runSecondsMax": self.run_seconds_max,
+        })
+    }
+
+    async fn require_user(&self, headers: &HeaderMap) -> Result<(), Refusal> {
+        let token = bearer(headers)?;
+        self.ledger.require_active_user(&self.address, token).await
+    }
+
+    async fn run(&self, query: &DocumentId, body: &[u8]) -> Answer {
+        let fresh = || format!("run-{}", hex::encode(random_bytes::<8>()));
+        let wanted = Wanted::parse(body, fresh, self.run_seconds_max)?;
+        if let Some(known) = self.jobs.get(&wanted.run) {
+            return same_query(&known, query);
+        }
+        if wanted.dry_run {
+            return self.dry_run(query, &wanted).await;
+        }
+        let place = self.jobs.reserve()?;
+        // Not accepted yet: then the ledger refuses below, and records that it did.
+        let checked = self.check_accepted(query, &wanted.run).await?;
+        self.ledger.admit(query, &wanted.run, &wanted.request).await?;
+        if !checked && !self.check_accepted(query, &wanted.run).await? {
+            return Err(Refusal::new(502, "LedgerError", "the query was admitted but cannot be read"));
+        }
+        self.ledger.audit_start(query, &wanted.run).await?;
+        let job = Job::new(wanted.run, query.clone(), unix_now_ms());
+        let job = self.jobs.submit(place, job)?;
+        same_query(&job, query)
+    }
+
+    /// Puts the query before the SQL gate if it can be read; `false` if it is not accepted.
+    async fn check_accepted(&self, query: &DocumentId, run: &RunId) -> Result<bool, Refusal> {
+        let Some(text) = self.ledger.accepted_query(query).await? else {
+            return Ok(false);
+        };
+        if let Err(refusal) = check_sql(&text) {
+            self.ledger.audit_denied(query, run, &refusal.code).await?;
+            return Err(refusal);
+        }
+        Ok(true)
+    }
+
+    async fn dry_run(&self, query: &DocumentId, wanted: &Wanted) -> Answer {
+        if let Some(text) = self.ledger.accepted_query(query).await? {
+            check_sql(&text)?;
+        }
+        let view = self.ledger.prerequisites(query, &wanted.request).await?;
+        Ok(json!({ "status": "success", "id": "none", "dryRun": true, "jobId": wanted.run, "prerequisites": view }))
+    }
+
+    async fn prerequisites(&self, query: &DocumentId) -> Answer {
+        let view = self.ledger.prerequisites(query, &cleanroom_model::api::RunRequest::default()).await?;
+        let sql = match self.ledger.accepted_query(query).await? {
+            None => json!({ "name": "sql", "outcome": "pending" }),
+            Some(text) => match check_sql(&text) {
+                Ok(()) => json!({ "name": "sql", "outcome": "pass" }),
+                Err(refusal) => json!({ "name": "sql", "outcome": "fail", "details": refusal.details }),
+            },
+        };
+        let agreements = match &view.reason {
+            None => json!({ "name": "agreements", "outcome": "pass" }),
+            Some(reason) => json!({ "name": "agreements", "outcome": "fail", "reason": reason }),
+        };
+        let ready = view.ready && sql.get("outcome") == Some(&json!("pass"));
+        Ok(json!({ "queryId": query, "ready": ready, "checks": [agreements, sql] }))
+    }
+}
+
+/// A known run is answered as it stands, to whoever asks for the query it belongs to.
+fn same_query(job: &Job, query: &DocumentId) -> Answer {
+    if job.query_id != *query {
+        let message = format!("run {} belongs to query {}; choose another id", job.run_id, job.query_id);
+        return Err(Refusal::new(409, "RunIdInUse", message));
+    }
+    Ok(job.view())
+}
+
+fn not_found(message: String) -> Refusal {
+    Refusal::new(404, "ResourceNotFound", message)
+}
+
+fn identifier<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, Refusal> {
+    text.parse().map_err(|e| Refusal::new(400, "InvalidResourceName", format!("{text:.128}: {e}")))
+}
+
+/// The user's token.
+fn bearer(headers: &HeaderMap) -> Result<String, Refusal> {
+    let missing = || {
+        Refusal::new(401, "InvalidAuthenticationInfo", format!("{TOKEN_HEADER}: Bearer <user token> is mandatory"))
+    };
+    let value = headers.get(TOKEN_HEADER).and_then(|value| value.to_str().ok()).ok_or_else(missing)?;
+    let token = value.strip_prefix("Bearer ").map(str::trim).ok_or_else(missing)?;
+    if token.is_empty() || token.len() > TOKEN_LEN_MAX {
+        return Err(missing());
+    }
+    Ok(token.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_without_a_bearer_token_is_nobodys() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(bearer(&headers).unwrap_err().status, 401);
+        headers.insert(TOKEN_HEADER, "Basic x".parse().unwrap());
+        assert_eq!(bearer(&headers).unwrap_err().status, 401);
+        headers.insert(TOKEN_HEADER, "Bearer a.b.c".parse().unwrap());
+        assert_eq!(bearer(&headers).unwrap(), "a.b.c");
+    }
+
+    #[test]
+    fn a_run_id_answers_for_its_own_query_only() {
+        let job = Job::new("r".parse().unwrap(), "q".parse().unwrap(), 1);
+        assert!(same_query(&job, &"q".parse().unwrap()).is_ok());
+        let refusal = same_query(&job, &"other".parse().unwrap()).unwrap_err();
+        assert_eq!((refusal.status, refusal.code.as_str()), (409, "RunIdInUse"));
+    }
+}
