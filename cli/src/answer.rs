@@ -1,5 +1,9 @@
 //! What a command gives back, and how it reaches the terminal.
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is the one place that prints")]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "this is the one place that prints"
+)]
 
 use std::process::ExitCode;
 
@@ -17,7 +21,10 @@ pub(crate) struct Answer {
 impl Answer {
     /// An answer whose text is written out.
     pub(crate) fn new(json: JsonValue, text: impl Into<String>) -> Self {
-        Self { json, text: text.into() }
+        Self {
+            json,
+            text: text.into(),
+        }
     }
 
     /// An answer that people read as indented JSON, too.
@@ -63,9 +70,12 @@ impl Failure {
         match self {
             Self::Ours(text) => ("Internal".to_owned(), text.clone(), Vec::new()),
             Self::Usage(text) => ("Usage".to_owned(), text.clone(), Vec::new()),
-            Self::Client(ClientError::Api { code, message, details, .. }) => {
-                (code.clone(), message.clone(), details.clone())
-            }
+            Self::Client(ClientError::Api {
+                code,
+                message,
+                details,
+                ..
+            }) => (code.clone(), message.clone(), details.clone()),
             Self::Client(error @ ClientError::Unreachable { .. }) => {
                 ("Unreachable".to_owned(), error.to_string(), Vec::new())
             }
@@ -91,7 +101,10 @@ pub(crate) fn print(answer: &Answer, as_json: bool) -> ExitCode {
 pub(crate) fn fail(failure: &Failure, as_json: bool) -> ExitCode {
     let (code, message, details) = failure.parts();
     if as_json {
-        println!("{}", json!({ "error": { "code": code, "message": message, "details": details } }));
+        println!(
+            "{}",
+            json!({ "error": { "code": code, "message": message, "details": details } })
+        );
     } else {
         eprintln!("error {code}: {message}");
         for detail in details {

@@ -38,7 +38,10 @@ pub(crate) async fn run(command: EventCommand, session: &Session) -> Result<Answ
         if let Some(JsonValue::Array(values)) = page.get_mut("value").map(JsonValue::take) {
             events.extend(values);
         }
-        next = page.get("nextLink").and_then(JsonValue::as_str).map(ToOwned::to_owned);
+        next = page
+            .get("nextLink")
+            .and_then(JsonValue::as_str)
+            .map(ToOwned::to_owned);
     }
     let lines: Vec<String> = events.iter().map(ToString::to_string).collect();
     Ok(Answer::new(JsonValue::Array(events), lines.join("\n")))

@@ -55,5 +55,8 @@ pub(crate) async fn run(command: ComponentCommand, session: &Session) -> Result<
 fn action(name: &str, field: &str, file: &Path) -> Result<RawAction, Failure> {
     let bytes = read_bytes(file)?;
     let digest = crypto::sha256(&bytes).to_string();
-    Ok(RawAction { name: name.to_owned(), args: json!({ field: b64::encode(&bytes), "digest": digest }) })
+    Ok(RawAction {
+        name: name.to_owned(),
+        args: json!({ field: b64::encode(&bytes), "digest": digest }),
+    })
 }

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use clap::Subcommand;
-use client::Connection;
 use cleanroom_model::ContractId;
+use client::Connection;
 use model::proposal::RawAction;
 use serde_json::{Value as JsonValue, json};
 
@@ -66,7 +66,10 @@ pub(crate) async fn run(command: ContractCommand, session: &Session) -> Result<A
             }
             let reply = connection.put(&format!("/app/contracts/{id}"), &body).await?;
             let version = reply.tx_id.map(|tx| tx.to_string());
-            let text = format!("draft of {id} is at version {}", version.as_deref().unwrap_or("unknown"));
+            let text = format!(
+                "draft of {id} is at version {}",
+                version.as_deref().unwrap_or("unknown")
+            );
             Ok(Answer::new(json!({ "id": id, "version": version }), text))
         }
         ContractCommand::Show { id } => Ok(Answer::tree(read(&connection, &id).await?)),
@@ -74,7 +77,14 @@ pub(crate) async fn run(command: ContractCommand, session: &Session) -> Result<A
         ContractCommand::Propose { id } => {
             let contract = read(&connection, &id).await?;
             let args = json!({ "contractId": id, "contract": contract });
-            propose(session, &[RawAction { name: "set_contract".to_owned(), args }]).await
+            propose(
+                session,
+                &[RawAction {
+                    name: "set_contract".to_owned(),
+                    args,
+                }],
+            )
+            .await
         }
         ContractCommand::Enable { id } => switch(&connection, &id, "enable").await,
         ContractCommand::Disable { id } => switch(&connection, &id, "disable").await,
@@ -86,10 +96,18 @@ pub(crate) async fn run(command: ContractCommand, session: &Session) -> Result<A
 }
 
 async fn read(connection: &Connection, id: &ContractId) -> Result<JsonValue, Failure> {
-    Ok(connection.post_empty(&format!("/app/contracts/{id}")).await?.json()?)
+    Ok(connection
+        .post_empty(&format!("/app/contracts/{id}"))
+        .await?
+        .json()?)
 }
 
 async fn switch(connection: &Connection, id: &ContractId, act: &str) -> Result<Answer, Failure> {
-    connection.post_empty(&format!("/app/contracts/{id}/runtimeoptions/execution/{act}")).await?;
-    Ok(Answer::new(json!({ "id": id, "execution": format!("{act}d") }), format!("your consent for {id}: {act}d")))
+    connection
+        .post_empty(&format!("/app/contracts/{id}/runtimeoptions/execution/{act}"))
+        .await?;
+    Ok(Answer::new(
+        json!({ "id": id, "execution": format!("{act}d") }),
+        format!("your consent for {id}: {act}d"),
+    ))
 }

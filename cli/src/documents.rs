@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use client::Connection;
 use cleanroom_model::{ContractId, DocumentId};
+use client::Connection;
 use serde_json::{Value as JsonValue, json};
 
 use crate::answer::{Answer, Failure};
@@ -88,16 +88,33 @@ pub(crate) enum DocumentCommand {
 pub(crate) async fn run(command: DocumentCommand, session: &Session) -> Result<Answer, Failure> {
     let connection = session.connection()?;
     match command {
-        DocumentCommand::Put { name, data, version, label, approver } => {
+        DocumentCommand::Put {
+            name,
+            data,
+            version,
+            label,
+            approver,
+        } => {
             let body = draft(&name, read_text(&data)?, version, label, approver)?;
             let reply = connection.put(&name.path(), &body).await?;
             let version = reply.tx_id.map(|tx| tx.to_string());
-            let text = format!("draft of {} is at version {}", name.document, version.as_deref().unwrap_or("unknown"));
-            Ok(Answer::new(json!({ "id": name.document, "version": version }), text))
+            let text = format!(
+                "draft of {} is at version {}",
+                name.document,
+                version.as_deref().unwrap_or("unknown")
+            );
+            Ok(Answer::new(
+                json!({ "id": name.document, "version": version }),
+                text,
+            ))
         }
-        DocumentCommand::Show { name } => Ok(Answer::tree(connection.post_empty(&name.path()).await?.json()?)),
+        DocumentCommand::Show { name } => {
+            Ok(Answer::tree(connection.post_empty(&name.path()).await?.json()?))
+        }
         DocumentCommand::List { contract, labels } => {
-            let filter = labels.map(|labels| format!("?labelSelector={labels}")).unwrap_or_default();
+            let filter = labels
+                .map(|labels| format!("?labelSelector={labels}"))
+                .unwrap_or_default();
             let path = format!("/app/contracts/{contract}/userdocuments{filter}");
             Ok(Answer::tree(connection.get(&path).await?.json()?))
         }
@@ -119,11 +136,14 @@ fn draft(
         .into_iter()
         .map(|(kind, id)| match kind.as_str() {
             "user" | "member" => Ok(json!({ "approverId": id, "approverIdType": kind })),
-            other => Err(Failure::Usage(format!("approver kind {other} is neither user nor member"))),
+            other => Err(Failure::Usage(format!(
+                "approver kind {other} is neither user nor member"
+            ))),
         })
         .collect::<Result<Vec<_>, _>>()?;
     let labels: serde_json::Map<String, JsonValue> = labels.into_iter().map(|(k, v)| (k, v.into())).collect();
-    let mut body = json!({ "contractId": name.contract, "data": data, "labels": labels, "approvers": approvers });
+    let mut body =
+        json!({ "contractId": name.contract, "data": data, "labels": labels, "approvers": approvers });
     if let (Some(version), Some(fields)) = (version, body.as_object_mut()) {
         fields.insert("version".to_owned(), version.into());
     }
@@ -141,19 +161,32 @@ async fn ballot(
         None => {
             let current: JsonValue = connection.post_empty(&name.path()).await?.json()?;
             let text = current.get("version").and_then(JsonValue::as_str);
-            text.ok_or_else(|| Failure::Ours("the document has no version".to_owned()))?.to_owned()
+            text.ok_or_else(|| Failure::Ours("the document has no version".to_owned()))?
+                .to_owned()
         }
     };
     let body = json!({ "version": version, "ballot": ballot });
     connection.post(&format!("{}/ballot", name.path()), &body).await?;
     let after: JsonValue = connection.post_empty(&name.path()).await?.json()?;
-    let state = after.get("state").and_then(JsonValue::as_str).unwrap_or("unknown").to_owned();
-    let text = format!("{ballot} version {version} of {}; it is now {state}", name.document);
+    let state = after
+        .get("state")
+        .and_then(JsonValue::as_str)
+        .unwrap_or("unknown")
+        .to_owned();
+    let text = format!(
+        "{ballot} version {version} of {}; it is now {state}",
+        name.document
+    );
     Ok(Answer::new(after, text))
 }
 
 async fn switch(connection: &Connection, name: &Name, act: &str) -> Result<Answer, Failure> {
-    connection.post_empty(&format!("{}/runtimeoptions/execution/{act}", name.path())).await?;
+    connection
+        .post_empty(&format!("{}/runtimeoptions/execution/{act}", name.path()))
+        .await?;
     let text = format!("your consent for {}: {act}d", name.document);
-    Ok(Answer::new(json!({ "id": name.document, "execution": format!("{act}d") }), text))
+    Ok(Answer::new(
+        json!({ "id": name.document, "execution": format!("{act}d") }),
+        text,
+    ))
 }

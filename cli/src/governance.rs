@@ -63,16 +63,20 @@ pub(crate) async fn run(command: ProposalCommand, session: &Session) -> Result<A
         ProposalCommand::Vote { id, vote } => {
             let member = session.member()?;
             let accept = matches!(vote, VoteArgument::Accept);
-            Ok(describe(&Governance::new(&connection, &member).vote(&id, accept).await?))
+            Ok(describe(
+                &Governance::new(&connection, &member).vote(&id, accept).await?,
+            ))
         }
         ProposalCommand::Withdraw { id } => {
             let member = session.member()?;
-            Ok(describe(&Governance::new(&connection, &member).withdraw(&id).await?))
+            Ok(describe(
+                &Governance::new(&connection, &member).withdraw(&id).await?,
+            ))
         }
         ProposalCommand::Show { id } => Ok(describe(&proposal(&connection, &id).await?)),
-        ProposalCommand::Actions { id } => {
-            Ok(Answer::tree(read(&connection, &format!("members/proposals/{id}/actions")).await?))
-        }
+        ProposalCommand::Actions { id } => Ok(Answer::tree(
+            read(&connection, &format!("members/proposals/{id}/actions")).await?,
+        )),
         ProposalCommand::List => {
             let list = read(&connection, "members/proposals").await?;
             let lines: Vec<String> = list
@@ -81,7 +85,12 @@ pub(crate) async fn run(command: ProposalCommand, session: &Session) -> Result<A
                 .into_iter()
                 .flatten()
                 .map(|item| {
-                    let field = |name: &str| item.get(name).and_then(JsonValue::as_str).unwrap_or_default().to_owned();
+                    let field = |name: &str| {
+                        item.get(name)
+                            .and_then(JsonValue::as_str)
+                            .unwrap_or_default()
+                            .to_owned()
+                    };
                     format!("{}  {}", field("proposalId"), field("proposalState"))
                 })
                 .collect();
@@ -94,14 +103,22 @@ pub(crate) async fn run(command: ProposalCommand, session: &Session) -> Result<A
 pub(crate) async fn propose(session: &Session, actions: &[RawAction]) -> Result<Answer, Failure> {
     let connection = session.connection()?;
     let member = session.member()?;
-    Ok(describe(&Governance::new(&connection, &member).propose(actions).await?))
+    Ok(describe(
+        &Governance::new(&connection, &member).propose(actions).await?,
+    ))
 }
 
 /// A proposal in one or two lines.
 pub(crate) fn describe(summary: &ProposalSummary) -> Answer {
-    let mut text = format!("{} is {:?}, {} ballots", summary.proposal_id, summary.proposal_state, summary.ballot_count);
+    let mut text = format!(
+        "{} is {:?}, {} ballots",
+        summary.proposal_id, summary.proposal_state, summary.ballot_count
+    );
     if let Some(failure) = &summary.failure {
-        let reason = failure.get("reason").and_then(JsonValue::as_str).unwrap_or_default();
+        let reason = failure
+            .get("reason")
+            .and_then(JsonValue::as_str)
+            .unwrap_or_default();
         text.push_str(&format!("\n{reason}"));
     }
     Answer::new(serde_json::to_value(summary).unwrap_or_default(), text)

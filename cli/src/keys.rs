@@ -50,22 +50,35 @@ pub(crate) enum KeysCommand {
 
 pub(crate) fn run(command: &KeysCommand) -> Result<Answer, Failure> {
     match command {
-        KeysCommand::Member { name, out, no_encryption_key } => {
+        KeysCommand::Member {
+            name,
+            out,
+            no_encryption_key,
+        } => {
             let id = certificate(name, out)?;
             if !no_encryption_key {
                 encryption_key(name, out)?;
             }
-            Ok(Answer::new(json!({ "memberId": id }), format!("member {name} is {id}")))
+            Ok(Answer::new(
+                json!({ "memberId": id }),
+                format!("member {name} is {id}"),
+            ))
         }
         KeysCommand::User { name, out } => {
             let id = certificate(name, out)?;
-            Ok(Answer::new(json!({ "userId": id }), format!("user {name} is {id}")))
+            Ok(Answer::new(
+                json!({ "userId": id }),
+                format!("user {name} is {id}"),
+            ))
         }
         KeysCommand::Dataset { out } => {
             let key = Zeroizing::new(random_bytes::<32>());
             let text = Zeroizing::new(b64::encode(key.as_slice()));
             write_file(out, text.as_bytes(), true)?;
-            Ok(Answer::new(json!({ "file": out }), format!("wrote a dataset key to {}", out.display())))
+            Ok(Answer::new(
+                json!({ "file": out }),
+                format!("wrote a dataset key to {}", out.display()),
+            ))
         }
     }
 }
@@ -73,9 +86,15 @@ pub(crate) fn run(command: &KeysCommand) -> Result<Answer, Failure> {
 fn certificate(name: &str, out: &Path) -> Result<String, Failure> {
     let ours = |e: &dyn std::fmt::Display| Failure::Ours(e.to_string());
     let key = EcKeyPair::generate(Curve::P384).map_err(|e| ours(&e))?;
-    let validity = Validity { not_before: unix_now_s().saturating_sub(CLOCK_SLACK_S), days: CERTIFICATE_DAYS };
+    let validity = Validity {
+        not_before: unix_now_s().saturating_sub(CLOCK_SLACK_S),
+        days: CERTIFICATE_DAYS,
+    };
     let cert_pem = self_signed_member(&key, name, validity).map_err(|e| ours(&e))?;
-    let id = Certificate::from_pem(&cert_pem).map_err(|e| ours(&e))?.id().to_string();
+    let id = Certificate::from_pem(&cert_pem)
+        .map_err(|e| ours(&e))?
+        .id()
+        .to_string();
     let key_pem = key.to_pkcs8_pem().map_err(|e| ours(&e))?;
     write_file(&out.join(format!("{name}_cert.pem")), cert_pem.as_bytes(), false)?;
     write_file(&out.join(format!("{name}_privk.pem")), key_pem.as_bytes(), true)?;
@@ -86,6 +105,14 @@ fn encryption_key(name: &str, out: &Path) -> Result<(), Failure> {
     let ours = |e: &dyn std::fmt::Display| Failure::Ours(e.to_string());
     let key = RsaKeyPair::generate(RsaBits::B2048).map_err(|e| ours(&e))?;
     let key_pem = key.to_pkcs8_pem().map_err(|e| ours(&e))?;
-    write_file(&out.join(format!("{name}_enc_pubk.pem")), key.public_pem().as_bytes(), false)?;
-    write_file(&out.join(format!("{name}_enc_privk.pem")), key_pem.as_bytes(), true)
+    write_file(
+        &out.join(format!("{name}_enc_pubk.pem")),
+        key.public_pem().as_bytes(),
+        false,
+    )?;
+    write_file(
+        &out.join(format!("{name}_enc_privk.pem")),
+        key_pem.as_bytes(),
+        true,
+    )
 }

@@ -52,8 +52,14 @@ pub(crate) fn host_data(arguments: HostDataArguments) -> Result<Answer, Failure>
             return Err(Failure::Usage(format!("file {name} is given twice")));
         }
     }
-    let measured = Measured::measure(role, &arguments.program, files, arguments.arg, arguments.spark_lock)
-        .map_err(|e| Failure::Usage(e.to_string()))?;
+    let measured = Measured::measure(
+        role,
+        &arguments.program,
+        files,
+        arguments.arg,
+        arguments.spark_lock,
+    )
+    .map_err(|e| Failure::Usage(e.to_string()))?;
     let document = measured.document;
     if let Some(path) = arguments.out {
         document.write(&path).map_err(|e| Failure::Usage(e.to_string()))?;

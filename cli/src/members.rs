@@ -52,24 +52,43 @@ pub(crate) async fn run(command: MemberCommand, session: &Session) -> Result<Ans
                 .into_iter()
                 .flatten()
                 .map(|item| {
-                    let text = |pointer: &str| item.pointer(pointer).and_then(JsonValue::as_str).unwrap_or_default();
-                    format!("{}  {}  {}", text("/memberId"), text("/status"), text("/memberData/identifier"))
+                    let text = |pointer: &str| {
+                        item.pointer(pointer)
+                            .and_then(JsonValue::as_str)
+                            .unwrap_or_default()
+                    };
+                    format!(
+                        "{}  {}  {}",
+                        text("/memberId"),
+                        text("/status"),
+                        text("/memberData/identifier")
+                    )
                 })
                 .collect();
             Ok(Answer::new(list, lines.join("\n")))
         }
         MemberCommand::Ack => {
             let member = session.member()?;
-            let digest = Governance::new(&session.connection()?, &member).acknowledge().await?;
+            let digest = Governance::new(&session.connection()?, &member)
+                .acknowledge()
+                .await?;
             let id = member.id();
-            Ok(Answer::new(json!({ "memberId": id, "stateDigest": digest }), format!("{id} acknowledged {digest}")))
+            Ok(Answer::new(
+                json!({ "memberId": id, "stateDigest": digest }),
+                format!("{id} acknowledged {digest}"),
+            ))
         }
         MemberCommand::Id { cert } => {
-            let cert = Certificate::from_pem(&read_text(&cert)?).map_err(|e| Failure::Usage(e.to_string()))?;
+            let cert =
+                Certificate::from_pem(&read_text(&cert)?).map_err(|e| Failure::Usage(e.to_string()))?;
             let id = cert.id().to_string();
             Ok(Answer::new(json!({ "memberId": id }), id))
         }
-        MemberCommand::Add { new_cert, encryption_key, data } => {
+        MemberCommand::Add {
+            new_cert,
+            encryption_key,
+            data,
+        } => {
             let mut args = json!({ "cert": read_text(&new_cert)? });
             if let Some(fields) = args.as_object_mut() {
                 if let Some(path) = encryption_key {
@@ -79,11 +98,25 @@ pub(crate) async fn run(command: MemberCommand, session: &Session) -> Result<Ans
                     fields.insert("member_data".to_owned(), read_json(&path)?);
                 }
             }
-            propose(session, &[RawAction { name: "set_member".to_owned(), args }]).await
+            propose(
+                session,
+                &[RawAction {
+                    name: "set_member".to_owned(),
+                    args,
+                }],
+            )
+            .await
         }
         MemberCommand::Remove { id } => {
             let args = json!({ "member_id": id });
-            propose(session, &[RawAction { name: "remove_member".to_owned(), args }]).await
+            propose(
+                session,
+                &[RawAction {
+                    name: "remove_member".to_owned(),
+                    args,
+                }],
+            )
+            .await
         }
     }
 }

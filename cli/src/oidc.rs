@@ -51,13 +51,17 @@ pub(crate) async fn run(command: OidcCommand, session: &Session) -> Result<Answe
         }
         OidcCommand::GenerateKey { contract } => {
             let path = format!("/app/contracts/{contract}/oidc/generateSigningKey");
-            Ok(Answer::tree(session.connection()?.post_empty(&path).await?.json()?))
+            Ok(Answer::tree(
+                session.connection()?.post_empty(&path).await?.json()?,
+            ))
         }
         OidcCommand::Show { contract } => {
             let connection = session.connection()?;
             let base = format!("/app/contracts/{contract}/oidc");
-            let discovery: serde_json::Value =
-                connection.get(&format!("{base}/.well-known/openid-configuration")).await?.json()?;
+            let discovery: serde_json::Value = connection
+                .get(&format!("{base}/.well-known/openid-configuration"))
+                .await?
+                .json()?;
             let keys: serde_json::Value = connection.get(&format!("{base}/keys")).await?.json()?;
             Ok(Answer::tree(json!({ "discovery": discovery, "keys": keys })))
         }

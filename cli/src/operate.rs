@@ -48,7 +48,11 @@ pub(crate) async fn run(command: ServiceCommand, session: &Session) -> Result<An
         ServiceCommand::Transaction { id } => {
             let path = format!("/node/tx?transaction_id={id}");
             let answer: JsonValue = connection.get(&path).await?.json()?;
-            let status = answer.get("status").and_then(JsonValue::as_str).unwrap_or("unknown").to_owned();
+            let status = answer
+                .get("status")
+                .and_then(JsonValue::as_str)
+                .unwrap_or("unknown")
+                .to_owned();
             Ok(Answer::new(answer, format!("{id} is {status}")))
         }
     }

@@ -42,13 +42,18 @@ pub(crate) async fn run(command: PolicyCommand, session: &Session) -> Result<Ans
                     .ok_or_else(|| Failure::Usage(format!("{} is not a JSON object", file.display())))?;
                 // The contract is the one named on the command line, never one inside a file.
                 fields.insert("contractId".to_owned(), contract.as_str().into());
-                actions.push(RawAction { name: "set_clean_room_policy".to_owned(), args });
+                actions.push(RawAction {
+                    name: "set_clean_room_policy".to_owned(),
+                    args,
+                });
             }
             propose(session, &actions).await
         }
         PolicyCommand::Show { contract } => {
             let path = format!("/app/contracts/{contract}/cleanroompolicy");
-            Ok(Answer::tree(session.connection()?.post_empty(&path).await?.json()?))
+            Ok(Answer::tree(
+                session.connection()?.post_empty(&path).await?.json()?,
+            ))
         }
     }
 }

@@ -2,9 +2,9 @@
 //! because of its evidence.
 
 use clap::{Args, Subcommand};
+use cleanroom_model::{DocumentId, RunId};
 use client::discovery::{Expected, Trust, discover};
 use client::{Connection, Reply};
-use cleanroom_model::{DocumentId, RunId};
 use http::{HeaderName, Method};
 use model::Digest;
 use serde_json::{Value as JsonValue, json};
@@ -75,11 +75,21 @@ pub(crate) enum QueryCommand {
 
 pub(crate) async fn run(command: QueryCommand, session: &Session) -> Result<Answer, Failure> {
     let reply = match command {
-        QueryCommand::Run { query, launcher, run_id, start_date, end_date, dry_run } => {
+        QueryCommand::Run {
+            query,
+            launcher,
+            run_id,
+            start_date,
+            end_date,
+            dry_run,
+        } => {
             let wanted = json!({
                 "runId": run_id, "startDate": start_date, "endDate": end_date, "dryRun": dry_run,
             });
-            connect(&launcher, session).await?.post(&format!("/queries/{query}/run"), &wanted).await?
+            connect(&launcher, session)
+                .await?
+                .post(&format!("/queries/{query}/run"), &wanted)
+                .await?
         }
         QueryCommand::Status { job, launcher } => get(&launcher, session, &format!("/status/{job}")).await?,
         QueryCommand::Prerequisites { query, launcher } => {
@@ -95,16 +105,25 @@ pub(crate) async fn run(command: QueryCommand, session: &Session) -> Result<Answ
 
 async fn get(launcher: &Launcher, session: &Session, path: &str) -> Result<Reply, Failure> {
     let connection = connect(launcher, session).await?;
-    Ok(connection.send(Method::GET, path, None, Vec::new().into()).await?)
+    Ok(connection
+        .send(Method::GET, path, None, Vec::new().into())
+        .await?)
 }
 
 /// Verifies the launcher's evidence, then talks to that launcher and no other.
 async fn connect(launcher: &Launcher, session: &Session) -> Result<Connection, Failure> {
     let expected = Expected {
         host_data: launcher.launcher_host_data.clone(),
-        trust: Trust { extra_arks: launcher.attester_root.clone(), allow_virtual: false },
+        trust: Trust {
+            extra_arks: launcher.attester_root.clone(),
+            allow_virtual: false,
+        },
     };
     let token = session.token()?;
     let certificate = discover(&launcher.launcher, &expected).await?;
-    Ok(Connection::pinned(&launcher.launcher, &certificate, Some((TOKEN_HEADER, token.as_str().to_owned())))?)
+    Ok(Connection::pinned(
+        &launcher.launcher,
+        &certificate,
+        Some((TOKEN_HEADER, token.as_str().to_owned())),
+    )?)
 }

@@ -44,7 +44,10 @@ pub(crate) async fn run(command: ReceiptCommand, session: &Session) -> Result<An
             let receipt: Receipt = serde_json::from_value(read_json(&file)?)
                 .map_err(|e| Failure::Usage(format!("{} is not a receipt: {e}", file.display())))?;
             client::receipts::verify(&receipt, &session.service_cert_pem()?)?;
-            Ok(Answer::new(json!({ "verified": true }), "the receipt leads to the service certificate"))
+            Ok(Answer::new(
+                json!({ "verified": true }),
+                "the receipt leads to the service certificate",
+            ))
         }
     }
 }

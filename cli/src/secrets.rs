@@ -36,12 +36,22 @@ pub(crate) async fn run(command: SecretCommand, session: &Session) -> Result<Ans
             let value = Zeroizing::new(read_text(&file)?);
             let value = value.strip_suffix('\n').unwrap_or(&value);
             let body = json!({ "value": value });
-            let answer: JsonValue = connection.put(&format!("/app/contracts/{contract}/secrets/{name}"), &body).await?.json()?;
-            let id = answer.get("secretId").and_then(JsonValue::as_str).unwrap_or_default().to_owned();
+            let answer: JsonValue = connection
+                .put(&format!("/app/contracts/{contract}/secrets/{name}"), &body)
+                .await?
+                .json()?;
+            let id = answer
+                .get("secretId")
+                .and_then(JsonValue::as_str)
+                .unwrap_or_default()
+                .to_owned();
             Ok(Answer::new(answer, format!("stored as {id}")))
         }
-        SecretCommand::List { contract } => {
-            Ok(Answer::tree(connection.get(&format!("/app/contracts/{contract}/secrets")).await?.json()?))
-        }
+        SecretCommand::List { contract } => Ok(Answer::tree(
+            connection
+                .get(&format!("/app/contracts/{contract}/secrets"))
+                .await?
+                .json()?,
+        )),
     }
 }

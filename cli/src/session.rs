@@ -45,12 +45,17 @@ impl Session {
 
     /// A connection with whatever credentials were given.
     pub(crate) fn connection(&self) -> Result<Connection, Failure> {
-        let address = self.options.address.as_deref().ok_or_else(|| missing("--address", "CONCORDAT_ADDRESS"))?;
+        let address = self
+            .options
+            .address
+            .as_deref()
+            .ok_or_else(|| missing("--address", "CONCORDAT_ADDRESS"))?;
         let service_cert = self.service_cert_pem()?;
         let identity = match (&self.options.cert, &self.options.key) {
-            (Some(cert), Some(key)) => {
-                Some(Identity { cert_pem: read_text(cert)?, key_pem: Zeroizing::new(read_text(key)?) })
-            }
+            (Some(cert), Some(key)) => Some(Identity {
+                cert_pem: read_text(cert)?,
+                key_pem: Zeroizing::new(read_text(key)?),
+            }),
             (None, None) => None,
             _ => return Err(Failure::Usage("--cert and --key go together".to_owned())),
         };
@@ -58,7 +63,12 @@ impl Session {
             Some(path) => Some(read_text(path)?.trim().to_owned()),
             None => None,
         };
-        Ok(Connection::with_bearer(address, &service_cert, identity.as_ref(), token)?)
+        Ok(Connection::with_bearer(
+            address,
+            &service_cert,
+            identity.as_ref(),
+            token,
+        )?)
     }
 
     /// The pinned service certificate, PEM.
@@ -73,36 +83,55 @@ impl Session {
 
     /// The member who acts.
     pub(crate) fn member(&self) -> Result<MemberKey, Failure> {
-        let cert = self.options.cert.as_deref().ok_or_else(|| missing("--cert", "CONCORDAT_CERT"))?;
-        let key = self.options.key.as_deref().ok_or_else(|| missing("--key", "CONCORDAT_KEY"))?;
+        let cert = self
+            .options
+            .cert
+            .as_deref()
+            .ok_or_else(|| missing("--cert", "CONCORDAT_CERT"))?;
+        let key = self
+            .options
+            .key
+            .as_deref()
+            .ok_or_else(|| missing("--key", "CONCORDAT_KEY"))?;
         let key_pem = Zeroizing::new(read_text(key)?);
         Ok(MemberKey::from_pem(&read_text(cert)?, &key_pem)?)
     }
 
     /// The file with the acting user's token, for commands that hand it to another party.
     pub(crate) fn token(&self) -> Result<Zeroizing<String>, Failure> {
-        let path = self.options.token_file.as_deref().ok_or_else(|| missing("--token-file", "CONCORDAT_TOKEN_FILE"))?;
+        let path = self
+            .options
+            .token_file
+            .as_deref()
+            .ok_or_else(|| missing("--token-file", "CONCORDAT_TOKEN_FILE"))?;
         Ok(Zeroizing::new(read_text(path)?.trim().to_owned()))
     }
 }
 
 fn missing(option: &str, variable: &str) -> Failure {
-    Failure::Usage(format!("this command needs {option} (or the variable {variable})"))
+    Failure::Usage(format!(
+        "this command needs {option} (or the variable {variable})"
+    ))
 }
 
 /// Reads a whole file, bounded.
 pub(crate) fn read_bytes(path: &Path) -> Result<Vec<u8>, Failure> {
     let shown = path.display();
-    let size = std::fs::metadata(path).map_err(|e| Failure::Usage(format!("cannot read {shown}: {e}")))?.len();
+    let size = std::fs::metadata(path)
+        .map_err(|e| Failure::Usage(format!("cannot read {shown}: {e}")))?
+        .len();
     if size > FILE_SIZE_MAX {
-        return Err(Failure::Usage(format!("{shown} has {size} bytes, more than {FILE_SIZE_MAX}")));
+        return Err(Failure::Usage(format!(
+            "{shown} has {size} bytes, more than {FILE_SIZE_MAX}"
+        )));
     }
     std::fs::read(path).map_err(|e| Failure::Usage(format!("cannot read {shown}: {e}")))
 }
 
 /// Reads a text file.
 pub(crate) fn read_text(path: &Path) -> Result<String, Failure> {
-    String::from_utf8(read_bytes(path)?).map_err(|_| Failure::Usage(format!("{} is not UTF-8 text", path.display())))
+    String::from_utf8(read_bytes(path)?)
+        .map_err(|_| Failure::Usage(format!("{} is not UTF-8 text", path.display())))
 }
 
 /// Reads a JSON file.

@@ -43,12 +43,23 @@ pub(crate) enum UserCommand {
 
 pub(crate) async fn run(command: UserCommand, session: &Session) -> Result<Answer, Failure> {
     match command {
-        UserCommand::ProposeIssuer { issuer, jwks, audience } => {
+        UserCommand::ProposeIssuer {
+            issuer,
+            jwks,
+            audience,
+        } => {
             let mut args = json!({ "issuer": issuer, "jwks": read_json(&jwks)? });
             if let (Some(audience), Some(fields)) = (audience, args.as_object_mut()) {
                 fields.insert("audience".to_owned(), audience.into());
             }
-            propose(session, &[RawAction { name: "set_jwt_issuer".to_owned(), args }]).await
+            propose(
+                session,
+                &[RawAction {
+                    name: "set_jwt_issuer".to_owned(),
+                    args,
+                }],
+            )
+            .await
         }
         UserCommand::ProposeIdentity { id, issuer, name } => {
             let mut data = json!({ "issuer": issuer });
@@ -56,12 +67,24 @@ pub(crate) async fn run(command: UserCommand, session: &Session) -> Result<Answe
                 fields.insert("identifier".to_owned(), name.into());
             }
             let args = json!({ "id": id, "accountType": "oidc", "data": data });
-            propose(session, &[RawAction { name: "set_user_identity".to_owned(), args }]).await
+            propose(
+                session,
+                &[RawAction {
+                    name: "set_user_identity".to_owned(),
+                    args,
+                }],
+            )
+            .await
         }
-        UserCommand::List => Ok(Answer::tree(session.connection()?.get("/app/users/identities").await?.json()?)),
+        UserCommand::List => Ok(Answer::tree(
+            session.connection()?.get("/app/users/identities").await?.json()?,
+        )),
         UserCommand::Active => {
-            let answer: JsonValue =
-                session.connection()?.post_empty("/app/users/identities/self/status").await?.json()?;
+            let answer: JsonValue = session
+                .connection()?
+                .post_empty("/app/users/identities/self/status")
+                .await?
+                .json()?;
             Ok(Answer::tree(answer))
         }
     }

@@ -56,7 +56,11 @@ pub fn workload(document: &Path, attester: Option<&Path>) -> Result<Workload, Id
     if document.role != Role::Launcher || document.args != [STARTED] || !document.files.is_empty() {
         return Err(IdentityError::Document);
     }
-    let measured = Measured { document, files: std::collections::BTreeMap::new(), spark_lock: None };
+    let measured = Measured {
+        document,
+        files: std::collections::BTreeMap::new(),
+        spark_lock: None,
+    };
     let collector = match attester {
         Some(dir) => Collector::Software {
             attester: Box::new(SoftwareAttester::open(dir)?),
@@ -88,8 +92,10 @@ impl TlsIdentity {
     pub fn generate() -> Result<Self, IdentityError> {
         let tls = |e: &dyn std::fmt::Display| IdentityError::Tls(e.to_string());
         let key = EcKeyPair::generate(Curve::P256).map_err(|e| tls(&e))?;
-        let validity =
-            Validity { not_before: unix_now_s().saturating_sub(CLOCK_SLACK_S), days: CERTIFICATE_DAYS };
+        let validity = Validity {
+            not_before: unix_now_s().saturating_sub(CLOCK_SLACK_S),
+            days: CERTIFICATE_DAYS,
+        };
         let pem = self_signed_member(&key, "concordat-launcher", validity).map_err(|e| tls(&e))?;
         // The canonical text, which clients make again from what is presented to them.
         let certificate = Certificate::from_pem(&pem).map_err(|e| tls(&e))?;
@@ -105,7 +111,10 @@ impl TlsIdentity {
             )
             .map_err(|e| tls(&e))?;
         settings.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Self { certificate_pem: certificate.to_pem(), settings: Arc::new(settings) })
+        Ok(Self {
+            certificate_pem: certificate.to_pem(),
+            settings: Arc::new(settings),
+        })
     }
 }
 

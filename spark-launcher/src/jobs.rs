@@ -63,7 +63,14 @@ impl Job {
     /// A job that waits.
     #[must_use]
     pub fn new(run_id: RunId, query_id: DocumentId, now_ms: u64) -> Self {
-        Self { run_id, query_id, state: JobState::Submitted, submitted_on: now_ms, ended_on: None, events: Vec::new() }
+        Self {
+            run_id,
+            query_id,
+            state: JobState::Submitted,
+            submitted_on: now_ms,
+            ended_on: None,
+            events: Vec::new(),
+        }
     }
 
     /// What a caller sees.
@@ -71,7 +78,9 @@ impl Job {
     pub fn view(&self) -> JsonValue {
         let last = self.events.last();
         let mut state = json!({ "state": self.state });
-        if let (Some(event), Some(fields)) = (last.filter(|event| event.code.is_some()), state.as_object_mut()) {
+        if let (Some(event), Some(fields)) =
+            (last.filter(|event| event.code.is_some()), state.as_object_mut())
+        {
             fields.insert("errorCode".to_owned(), json!(event.code));
             fields.insert("errorMessage".to_owned(), json!(event.message));
         }
@@ -117,7 +126,11 @@ impl Jobs {
     pub fn open(dir: &Path, now_ms: u64) -> std::io::Result<(Arc<Self>, mpsc::Receiver<RunId>)> {
         std::fs::create_dir_all(dir)?;
         let (queue, waiting) = mpsc::channel(QUEUE_LEN_MAX);
-        let opened = Self { dir: dir.to_owned(), jobs: Mutex::new(BTreeMap::new()), queue };
+        let opened = Self {
+            dir: dir.to_owned(),
+            jobs: Mutex::new(BTreeMap::new()),
+            queue,
+        };
         for entry in std::fs::read_dir(dir)? {
             let path = entry?.path();
             if path.extension().is_none_or(|extension| extension != "json") {
@@ -151,10 +164,13 @@ impl Jobs {
     ///
     /// [`Refusal`] with 503 if too many jobs wait.
     pub fn reserve(&self) -> Result<mpsc::OwnedPermit<RunId>, Refusal> {
-        self.queue
-            .clone()
-            .try_reserve_owned()
-            .map_err(|_| Refusal::new(503, "TooManyPendingJobs", "too many jobs are waiting; try again later"))
+        self.queue.clone().try_reserve_owned().map_err(|_| {
+            Refusal::new(
+                503,
+                "TooManyPendingJobs",
+                "too many jobs are waiting; try again later",
+            )
+        })
     }
 
     /// Queues a job, unless its run is known already; gives the job that counts.
@@ -167,7 +183,8 @@ impl Jobs {
         if let Some(known) = jobs.get(&job.run_id) {
             return Ok(known.clone());
         }
-        self.write(&job).map_err(|e| Refusal::new(500, "InternalError", format!("cannot record the job: {e}")))?;
+        self.write(&job)
+            .map_err(|e| Refusal::new(500, "InternalError", format!("cannot record the job: {e}")))?;
         jobs.insert(job.run_id.clone(), job.clone());
         place.send(job.run_id.clone());
         Ok(job)
@@ -195,7 +212,12 @@ impl Jobs {
     /// The latest runs of a query; `None` if it has none.
     #[must_use]
     pub fn history(&self, query: &DocumentId) -> Option<JsonValue> {
-        let mut runs: Vec<Job> = self.lock().values().filter(|job| job.query_id == *query).cloned().collect();
+        let mut runs: Vec<Job> = self
+            .lock()
+            .values()
+            .filter(|job| job.query_id == *query)
+            .cloned()
+            .collect();
         runs.sort_by_key(|job| std::cmp::Reverse(job.submitted_on));
         let latest = runs.first()?.history();
         let count = |state| runs.iter().filter(|job| job.state == state).count();
@@ -236,17 +258,27 @@ impl Jobs {
 
 fn read(path: &Path) -> std::io::Result<Job> {
     if path.metadata()?.len() > RECORD_SIZE_MAX {
-        return Err(std::io::Error::other(format!("{} is too long for a job's record", path.display())));
+        return Err(std::io::Error::other(format!(
+            "{} is too long for a job's record",
+            path.display()
+        )));
     }
     Ok(serde_json::from_slice(&std::fs::read(path)?)?)
 }
 
 fn lost() -> JobEvent {
-    JobEvent::failed(FailureCode::SparkJobFailed, "the launcher stopped while the run was at work")
+    JobEvent::failed(
+        FailureCode::SparkJobFailed,
+        "the launcher stopped while the run was at work",
+    )
 }
 
 fn end(job: &mut Job, event: &JobEvent, now_ms: u64) {
-    job.state = if event.success().is_some() { JobState::Completed } else { JobState::Failed };
+    job.state = if event.success().is_some() {
+        JobState::Completed
+    } else {
+        JobState::Failed
+    };
     job.ended_on = Some(now_ms);
     // The last event is the one that says how it ended, whatever the bound on steps.
     if job.events.last() != Some(event) {
@@ -263,7 +295,15 @@ mod tests {
     }
 
     fn completed() -> JobEvent {
-        JobEvent { event: "QUERY_EXECUTION_COMPLETED".to_owned(), rows: Some(2), rows_read: Some(9), code: None, message: None, view: None, segment: None }
+        JobEvent {
+            event: "QUERY_EXECUTION_COMPLETED".to_owned(),
+            rows: Some(2),
+            rows_read: Some(9),
+            code: None,
+            message: None,
+            view: None,
+            segment: None,
+        }
     }
 
     #[tokio::test]
@@ -313,9 +353,19 @@ mod tests {
     #[test]
     fn a_failed_job_says_why_without_hiding_its_state() {
         let mut failed = job("r1");
-        end(&mut failed, &JobEvent::failed(FailureCode::KMinNotMet, "view t has too few rows"), 7);
+        end(
+            &mut failed,
+            &JobEvent::failed(FailureCode::KMinNotMet, "view t has too few rows"),
+            7,
+        );
         let view = failed.view();
-        assert_eq!(view.pointer("/status/applicationState/state"), Some(&json!("FAILED")));
-        assert_eq!(view.pointer("/status/applicationState/errorCode"), Some(&json!("K_MIN_NOT_MET")));
+        assert_eq!(
+            view.pointer("/status/applicationState/state"),
+            Some(&json!("FAILED"))
+        );
+        assert_eq!(
+            view.pointer("/status/applicationState/errorCode"),
+            Some(&json!("K_MIN_NOT_MET"))
+        );
     }
 }

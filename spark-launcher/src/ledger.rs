@@ -1,10 +1,10 @@
 //! What the launcher asks of the ledger, under its own attested key, and once per request on
 //! behalf of the user whose token it was handed.
 
-use client::attested::Workload;
-use client::{ClientError, Connection};
 use cleanroom_model::api::{PrerequisitesView, RunAdmitted, RunRequest, UserDocument};
 use cleanroom_model::{ContractId, DocumentId, RunId};
+use client::attested::Workload;
+use client::{ClientError, Connection};
 use http::Method;
 use serde_json::json;
 
@@ -24,7 +24,11 @@ impl Ledger {
     /// Speaks for the launcher of `contract`.
     #[must_use]
     pub fn new(connection: Connection, workload: Workload, contract: ContractId) -> Self {
-        Self { connection, workload, contract }
+        Self {
+            connection,
+            workload,
+            contract,
+        }
     }
 
     /// The attested key pair and its evidence.
@@ -52,7 +56,11 @@ impl Ledger {
     /// [`Refusal`] for anything but an absent or unaccepted document.
     pub async fn accepted_query(&self, query: &DocumentId) -> Result<Option<String>, Refusal> {
         let path = format!("/app/contracts/{}/userdocuments/accepted/{query}", self.contract);
-        match self.workload.release(&self.connection.again(), &path, &json!({})).await {
+        match self
+            .workload
+            .release(&self.connection.again(), &path, &json!({}))
+            .await
+        {
             Ok(bytes) => {
                 let document: UserDocument = serde_json::from_slice(&bytes)
                     .map_err(|e| Refusal::new(502, "LedgerError", format!("document {query}: {e}")))?;
@@ -68,10 +76,20 @@ impl Ledger {
     /// # Errors
     ///
     /// [`Refusal`] with the ledger's code and who has not agreed.
-    pub async fn admit(&self, query: &DocumentId, run: &RunId, request: &RunRequest) -> Result<RunAdmitted, Refusal> {
+    pub async fn admit(
+        &self,
+        query: &DocumentId,
+        run: &RunId,
+        request: &RunRequest,
+    ) -> Result<RunAdmitted, Refusal> {
         let path = format!("/app/contracts/{}/queries/{query}/runs/{run}", self.contract);
-        let data = serde_json::to_vec(request).map_err(|e| Refusal::new(400, "InvalidInput", e.to_string()))?;
-        Ok(self.workload.write(&self.connection.again(), Method::POST, &path, &data).await?.json()?)
+        let data =
+            serde_json::to_vec(request).map_err(|e| Refusal::new(400, "InvalidInput", e.to_string()))?;
+        Ok(self
+            .workload
+            .write(&self.connection.again(), Method::POST, &path, &data)
+            .await?
+            .json()?)
     }
 
     /// Whether a run would be admitted now, and if not, why.
@@ -85,7 +103,11 @@ impl Ledger {
         request: &RunRequest,
     ) -> Result<PrerequisitesView, Refusal> {
         let path = format!("/app/contracts/{}/queries/{query}/prerequisites", self.contract);
-        Ok(self.workload.post(&self.connection.again(), &path, &json!({ "run": request })).await?.json()?)
+        Ok(self
+            .workload
+            .post(&self.connection.again(), &path, &json!({ "run": request }))
+            .await?
+            .json()?)
     }
 
     /// Appends the audit event that a run starts; there is no run without it.
@@ -94,7 +116,8 @@ impl Ledger {
     ///
     /// [`Refusal`] if it is not committed.
     pub async fn audit_start(&self, query: &DocumentId, run: &RunId) -> Result<(), Refusal> {
-        self.audit(&format!("Starting query {query} | job id: {run}")).await
+        self.audit(&format!("Starting query {query} | job id: {run}"))
+            .await
     }
 
     /// Appends the audit event that the SQL gate refused a query.
@@ -103,13 +126,16 @@ impl Ledger {
     ///
     /// [`Refusal`] if it is not committed.
     pub async fn audit_denied(&self, query: &DocumentId, run: &RunId, code: &str) -> Result<(), Refusal> {
-        self.audit(&format!("Denied query {query}: {code} | job id: {run}")).await
+        self.audit(&format!("Denied query {query}: {code} | job id: {run}"))
+            .await
     }
 
     async fn audit(&self, message: &str) -> Result<(), Refusal> {
         let path = format!("/app/contracts/{}/events", self.contract);
         let data = json!({ "source": SOURCE, "message": message }).to_string();
-        self.workload.write(&self.connection.again(), Method::PUT, &path, data.as_bytes()).await?;
+        self.workload
+            .write(&self.connection.again(), Method::PUT, &path, data.as_bytes())
+            .await?;
         Ok(())
     }
 }

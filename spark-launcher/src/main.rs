@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::{Args, Parser, Subcommand};
-use client::Connection;
 use cleanroom_model::ContractId;
+use client::Connection;
 use spark_launcher::identity::{self, TlsIdentity};
 use spark_launcher::jobs::Jobs;
 use spark_launcher::ledger::Ledger;
@@ -96,7 +96,8 @@ async fn serve(arguments: Serve) -> Result<()> {
     std::fs::create_dir_all(&arguments.work_dir)
         .with_context(|| format!("cannot make {}", arguments.work_dir.display()))?;
     let work_dir = absolute(&arguments.work_dir)?;
-    let (jobs, waiting) = Jobs::open(&work_dir.join("jobs"), unix_now_ms()).context("cannot open the job records")?;
+    let (jobs, waiting) =
+        Jobs::open(&work_dir.join("jobs"), unix_now_ms()).context("cannot open the job records")?;
     let pods = PodSettings {
         program: absolute(&arguments.pod_program)?,
         address: arguments.address.clone(),
@@ -117,8 +118,9 @@ async fn serve(arguments: Serve) -> Result<()> {
         certificate_pem: tls.certificate_pem.clone(),
         run_seconds_max: arguments.run_timeout_s,
     };
-    let listener =
-        TcpListener::bind(arguments.bind).await.with_context(|| format!("cannot listen on {}", arguments.bind))?;
+    let listener = TcpListener::bind(arguments.bind)
+        .await
+        .with_context(|| format!("cannot listen on {}", arguments.bind))?;
     let bound = listener.local_addr()?;
     publish(&arguments.certificate_file, &tls.certificate_pem)?;
     publish(&arguments.address_file, &bound.to_string())?;
@@ -148,7 +150,9 @@ fn publish(path: &Path, text: &str) -> Result<()> {
 }
 
 fn main() -> ExitCode {
-    let Arguments { command: Command::Serve(arguments) } = Arguments::parse();
+    let Arguments {
+        command: Command::Serve(arguments),
+    } = Arguments::parse();
     tracing_subscriber::fmt().with_writer(std::io::stderr).init();
     let outcome = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

@@ -1,8 +1,8 @@
 //! What was asked, parsed once.
 
+use cleanroom_model::RunId;
 use cleanroom_model::analytics::{Date, DateRange, QueryDocument, ViewName};
 use cleanroom_model::api::RunRequest;
-use cleanroom_model::RunId;
 use serde::Deserialize;
 
 use crate::refusal::Refusal;
@@ -52,12 +52,15 @@ impl Wanted {
         let body: RunBody = if body.is_empty() {
             RunBody::default()
         } else {
-            serde_json::from_slice(body)
-                .map_err(|e| Refusal::new(400, "InvalidInput", format!("the body is not a run request: {e}")))?
+            serde_json::from_slice(body).map_err(|e| {
+                Refusal::new(400, "InvalidInput", format!("the body is not a run request: {e}"))
+            })?
         };
         check_dates(body.start_date.as_deref(), body.end_date.as_deref())?;
         let run = body.run_id.unwrap_or_else(fresh);
-        let run = run.parse().map_err(|e| Refusal::new(400, "InvalidInput", format!("runId: {e}")))?;
+        let run = run
+            .parse()
+            .map_err(|e| Refusal::new(400, "InvalidInput", format!("runId: {e}")))?;
         let request = RunRequest {
             start_date: body.start_date,
             end_date: body.end_date,
@@ -65,13 +68,25 @@ impl Wanted {
             max_duration_s: Some(max_duration_s),
             ..RunRequest::default()
         };
-        Ok(Self { run, request, dry_run: body.dry_run })
+        Ok(Self {
+            run,
+            request,
+            dry_run: body.dry_run,
+        })
     }
 }
 
 fn check_dates(start: Option<&str>, end: Option<&str>) -> Result<(), Refusal> {
-    if [start, end].into_iter().flatten().any(|text| Date::parse(text).is_none()) {
-        return Err(Refusal::new(400, "InvalidDateFormat", "dates are written YYYY-MM-DD"));
+    if [start, end]
+        .into_iter()
+        .flatten()
+        .any(|text| Date::parse(text).is_none())
+    {
+        return Err(Refusal::new(
+            400,
+            "InvalidDateFormat",
+            "dates are written YYYY-MM-DD",
+        ));
     }
     DateRange::parse(start, end)
         .map(drop)
@@ -111,7 +126,13 @@ mod tests {
 
     #[test]
     fn a_run_without_a_name_gets_one() {
-        assert_eq!(Wanted::parse(b"", || "fresh".to_owned(), 60).unwrap().run.as_str(), "fresh");
+        assert_eq!(
+            Wanted::parse(b"", || "fresh".to_owned(), 60)
+                .unwrap()
+                .run
+                .as_str(),
+            "fresh"
+        );
         assert_eq!(parse(&json!({ "runId": "mine" })).unwrap().run.as_str(), "mine");
     }
 
@@ -121,8 +142,14 @@ mod tests {
             (json!({ "runId": "../x" }), "InvalidInput"),
             (json!({ "jobId": "x" }), "InvalidInput"),
             (json!({ "startDate": "2025-09-01" }), "InvalidDateRange"),
-            (json!({ "startDate": "2025-09-02", "endDate": "2025-09-01" }), "InvalidDateRange"),
-            (json!({ "startDate": "1.9.2025", "endDate": "2025-09-01" }), "InvalidDateFormat"),
+            (
+                json!({ "startDate": "2025-09-02", "endDate": "2025-09-01" }),
+                "InvalidDateRange",
+            ),
+            (
+                json!({ "startDate": "1.9.2025", "endDate": "2025-09-01" }),
+                "InvalidDateFormat",
+            ),
         ] {
             let refusal = parse(&body).unwrap_err();
             assert_eq!((refusal.status, refusal.code.as_str()), (400, code), "{body}");

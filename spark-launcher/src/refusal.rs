@@ -22,7 +22,12 @@ pub struct Refusal {
 impl Refusal {
     /// A refusal of our own.
     pub fn new(status: u16, code: &str, message: impl Into<String>) -> Self {
-        Self { status, code: code.to_owned(), message: message.into(), details: Vec::new() }
+        Self {
+            status,
+            code: code.to_owned(),
+            message: message.into(),
+            details: Vec::new(),
+        }
     }
 
     /// The error envelope.
@@ -36,9 +41,19 @@ impl From<ClientError> for Refusal {
     fn from(error: ClientError) -> Self {
         match error {
             // A fault of the ledger is not the caller's.
-            ClientError::Api { status, code, message, details } => {
+            ClientError::Api {
+                status,
+                code,
+                message,
+                details,
+            } => {
                 let status = if (400..500).contains(&status) { status } else { 502 };
-                Self { status, code, message, details }
+                Self {
+                    status,
+                    code,
+                    message,
+                    details,
+                }
             }
             ClientError::Unreachable { .. } => Self::new(503, "LedgerUnreachable", error.to_string()),
             other => Self::new(502, "LedgerError", other.to_string()),
@@ -62,7 +77,10 @@ mod tests {
             };
             let refusal = Refusal::from(error);
             assert_eq!((refusal.status, &refusal.details), (expected, &details));
-            assert_eq!(refusal.body().pointer("/error/code"), Some(&json!("QueryMissingApprovalsFromDatasetOwners")));
+            assert_eq!(
+                refusal.body().pointer("/error/code"),
+                Some(&json!("QueryMissingApprovalsFromDatasetOwners"))
+            );
         }
     }
 }

@@ -52,7 +52,9 @@ impl Launcher {
         let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
         match (method, parts.as_slice()) {
             (&Method::GET, ["ready"]) => Ok(json!({ "status": "up" })),
-            (&Method::GET, ["report"]) => Ok(identity::report(self.ledger.workload(), &self.certificate_pem)?),
+            (&Method::GET, ["report"]) => {
+                Ok(identity::report(self.ledger.workload(), &self.certificate_pem)?)
+            }
             (&Method::GET, ["show"]) => Ok(self.show()),
             (&Method::POST, ["queries", query, "run"]) => {
                 self.require_user(headers).await?;
@@ -65,12 +67,17 @@ impl Launcher {
             (&Method::GET, ["queries", query, "runs"]) => {
                 self.require_user(headers).await?;
                 let query: DocumentId = identifier(query)?;
-                self.jobs.history(&query).ok_or_else(|| not_found(format!("query {query} has no runs here")))
+                self.jobs
+                    .history(&query)
+                    .ok_or_else(|| not_found(format!("query {query} has no runs here")))
             }
             (&Method::GET, ["status", job]) => {
                 self.require_user(headers).await?;
                 let run: RunId = identifier(job)?;
-                let job = self.jobs.get(&run).ok_or_else(|| not_found(format!("there is no job {run}")))?;
+                let job = self
+                    .jobs
+                    .get(&run)
+                    .ok_or_else(|| not_found(format!("there is no job {run}")))?;
                 Ok(job.view())
             }
             (
@@ -78,8 +85,16 @@ impl Launcher {
                 ["ready" | "report" | "show"]
                 | ["queries", _, "run" | "prerequisites" | "runs"]
                 | ["status", _],
-            ) => Err(Refusal::new(405, "UnsupportedHttpVerb", format!("{method} is not answered here"))),
-            _ => Err(Refusal::new(404, "ResourceNotFound", "there is nothing at this path")),
+            ) => Err(Refusal::new(
+                405,
+                "UnsupportedHttpVerb",
+                format!("{method} is not answered here"),
+            )),
+            _ => Err(Refusal::new(
+                404,
+                "ResourceNotFound",
+                "there is nothing at this path",
+            )),
         }
     }
 
@@ -113,7 +128,11 @@ impl Launcher {
         let checked = self.check_accepted(query, &wanted.run).await?;
         self.ledger.admit(query, &wanted.run, &wanted.request).await?;
         if !checked && !self.check_accepted(query, &wanted.run).await? {
-            return Err(Refusal::new(502, "LedgerError", "the query was admitted but cannot be read"));
+            return Err(Refusal::new(
+                502,
+                "LedgerError",
+                "the query was admitted but cannot be read",
+            ));
         }
         self.ledger.audit_start(query, &wanted.run).await?;
         let job = Job::new(wanted.run, query.clone(), unix_now_ms());
@@ -138,11 +157,16 @@ impl Launcher {
             check_sql(&text)?;
         }
         let view = self.ledger.prerequisites(query, &wanted.request).await?;
-        Ok(json!({ "status": "success", "id": "none", "dryRun": true, "jobId": wanted.run, "prerequisites": view }))
+        Ok(
+            json!({ "status": "success", "id": "none", "dryRun": true, "jobId": wanted.run, "prerequisites": view }),
+        )
     }
 
     async fn prerequisites(&self, query: &DocumentId) -> Answer {
-        let view = self.ledger.prerequisites(query, &cleanroom_model::api::RunRequest::default()).await?;
+        let view = self
+            .ledger
+            .prerequisites(query, &cleanroom_model::api::RunRequest::default())
+            .await?;
         let sql = match self.ledger.accepted_query(query).await? {
             None => json!({ "name": "sql", "outcome": "pending" }),
             Some(text) => match check_sql(&text) {
@@ -162,7 +186,10 @@ impl Launcher {
 /// A known run is answered as it stands, to whoever asks for the query it belongs to.
 fn same_query(job: &Job, query: &DocumentId) -> Answer {
     if job.query_id != *query {
-        let message = format!("run {} belongs to query {}; choose another id", job.run_id, job.query_id);
+        let message = format!(
+            "run {} belongs to query {}; choose another id",
+            job.run_id, job.query_id
+        );
         return Err(Refusal::new(409, "RunIdInUse", message));
     }
     Ok(job.view())
@@ -173,15 +200,23 @@ fn not_found(message: String) -> Refusal {
 }
 
 fn identifier<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, Refusal> {
-    text.parse().map_err(|e| Refusal::new(400, "InvalidResourceName", format!("{text:.128}: {e}")))
+    text.parse()
+        .map_err(|e| Refusal::new(400, "InvalidResourceName", format!("{text:.128}: {e}")))
 }
 
 /// The user's token.
 fn bearer(headers: &HeaderMap) -> Result<String, Refusal> {
     let missing = || {
-        Refusal::new(401, "InvalidAuthenticationInfo", format!("{TOKEN_HEADER}: Bearer <user token> is mandatory"))
+        Refusal::new(
+            401,
+            "InvalidAuthenticationInfo",
+            format!("{TOKEN_HEADER}: Bearer <user token> is mandatory"),
+        )
     };
-    let value = headers.get(TOKEN_HEADER).and_then(|value| value.to_str().ok()).ok_or_else(missing)?;
+    let value = headers
+        .get(TOKEN_HEADER)
+        .and_then(|value| value.to_str().ok())
+        .ok_or_else(missing)?;
     let token = value.strip_prefix("Bearer ").map(str::trim).ok_or_else(missing)?;
     if token.is_empty() || token.len() > TOKEN_LEN_MAX {
         return Err(missing());

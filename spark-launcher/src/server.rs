@@ -31,7 +31,9 @@ const BODY_SIZE_MAX: usize = 64 * 1024;
 pub async fn serve(listener: TcpListener, tls: TlsAcceptor, launcher: Arc<Launcher>) {
     let places = Arc::new(Semaphore::new(CONNECTION_COUNT_MAX));
     loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+            return;
+        };
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
@@ -71,9 +73,21 @@ async fn respond(launcher: &Launcher, request: Request<Incoming>) -> Response<Fu
     let (head, body) = request.into_parts();
     let body = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, BODY_SIZE_MAX).collect()).await;
     let answer = match body {
-        Ok(Ok(body)) => launcher.answer(&head.method, head.uri.path(), &head.headers, &body.to_bytes()).await,
-        Ok(Err(_)) => Err(Refusal::new(413, "RequestBodyTooLarge", format!("at most {BODY_SIZE_MAX} bytes"))),
-        Err(_) => Err(Refusal::new(408, "RequestTimeout", "the body did not arrive in time")),
+        Ok(Ok(body)) => {
+            launcher
+                .answer(&head.method, head.uri.path(), &head.headers, &body.to_bytes())
+                .await
+        }
+        Ok(Err(_)) => Err(Refusal::new(
+            413,
+            "RequestBodyTooLarge",
+            format!("at most {BODY_SIZE_MAX} bytes"),
+        )),
+        Err(_) => Err(Refusal::new(
+            408,
+            "RequestTimeout",
+            "the body did not arrive in time",
+        )),
     };
     let (status, body) = match answer {
         Ok(body) => (200, body),
@@ -81,8 +95,9 @@ async fn respond(launcher: &Launcher, request: Request<Incoming>) -> Response<Fu
     };
     let mut response = Response::new(Full::new(Bytes::from(body.to_string())));
     *response.status_mut() = http::StatusCode::from_u16(status).unwrap_or(http::StatusCode::BAD_GATEWAY);
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        header::HeaderValue::from_static("application/json"),
+    );
     response
 }

@@ -132,7 +132,7 @@ impl FederatedIdentity {
     pub async fn exchange(&self, assertion: &str) -> Result<(), RunError> {
         #[derive(Deserialize)]
         struct Granted {
-            access_token: Zeroizing<String>,
+            access_token: String,
             expires_in: u64,
         }
         let failed = |why: String| RunError::new(FailureCode::KeyRefused, format!("token exchange: {why}"));
@@ -152,7 +152,7 @@ impl FederatedIdentity {
             .await
             .map_err(|e| failed(e.to_string()))?;
         let granted: Granted = reply.json().map_err(|e| failed(e.to_string()))?;
-        if granted.access_token.is_empty() || granted.expires_in == 0 {
+        if Zeroizing::new(granted.access_token).is_empty() || granted.expires_in == 0 {
             return Err(failed("the provider granted nothing".to_owned()));
         }
         Ok(())

@@ -4,7 +4,6 @@
 //! identity before any data, consent before every open and once more before the result, audit
 //! events committed before anything becomes visible. Whatever fails, no output stays.
 
-use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
