@@ -45,12 +45,20 @@ impl Date {
                 if let Ok(day) = u8::try_from(days)
                     && day < length
                 {
-                    return Self { year, month, day: day.saturating_add(1) };
+                    return Self {
+                        year,
+                        month,
+                        day: day.saturating_add(1),
+                    };
                 }
                 days = days.saturating_sub(length.into());
             }
         }
-        Self { year: 9999, month: 12, day: 31 }
+        Self {
+            year: 9999,
+            month: 12,
+            day: 31,
+        }
     }
 }
 
