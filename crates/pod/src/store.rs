@@ -1,6 +1,6 @@
 //! Object stores, seen through one prefix: nothing outside the dataset's subdirectory can be named.
 //!
-//! Only local directories are built so far (decision 39). Other kinds become variants of [`Kind`];
+//! Only local directories are built so far (decision 39). Other kinds become variants of `Kind`;
 //! everything but [`Store::publish`] already speaks the common interface of `object_store`.
 
 use std::ops::Range;
