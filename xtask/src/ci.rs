@@ -25,14 +25,7 @@ pub(crate) fn ci() -> Result<()> {
             "warnings",
         ]),
     )?;
-    let mut doc = cargo(&[
-        "doc",
-        "--workspace",
-        "--no-deps",
-        "--release",
-        "--quiet",
-        "--document-private-items",
-    ]);
+    let mut doc = cargo(&["doc", "--workspace", "--no-deps", "--release", "--quiet"]);
     step("documentation", doc.env("RUSTDOCFLAGS", "-D warnings"))?;
     deny()
 }

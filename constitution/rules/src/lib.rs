@@ -111,5 +111,5 @@ pub fn apply<S: Read + Write>(
     Ok(())
 }
 
-/// What [`resolve`] gives.
+/// What [`resolve()`] gives.
 pub type Resolved = Result<Resolution, kv::TableError>;
