@@ -6,6 +6,7 @@
     reason = "commands report on standard output, and their numbers are our own"
 )]
 
+mod bench;
 mod ci;
 mod cli;
 mod demo;
@@ -63,6 +64,24 @@ enum Command {
         #[arg(long)]
         json: Option<PathBuf>,
     },
+    /// Puts a fresh service under load and prints rates, times, processor time and memory.
+    Bench {
+        /// Length of each row, in seconds.
+        #[arg(long, default_value_t = 5)]
+        seconds: u64,
+        /// Numbers of connections.
+        #[arg(long, default_value = "1,8,64")]
+        connections: String,
+        /// Only rows whose name contains one of these, separated by commas.
+        #[arg(long)]
+        rows: Option<String>,
+        /// Also write everything here, as JSON.
+        #[arg(long)]
+        json: Option<PathBuf>,
+        /// Also write the tables here, as Markdown.
+        #[arg(long)]
+        markdown: Option<PathBuf>,
+    },
     /// Installs what tests need and runs them all.
     Test {
         /// Only tests whose name contains one of these.
@@ -98,6 +117,19 @@ fn main() -> Result<()> {
             port,
         }),
         Command::Demo { dir, json } => demo::demo(dir, json.as_deref()),
+        Command::Bench {
+            seconds,
+            connections,
+            rows,
+            json,
+            markdown,
+        } => bench::bench(&bench::Wanted {
+            seconds,
+            connections,
+            rows,
+            json,
+            markdown,
+        }),
         Command::Test { filter } => test::test(&filter),
         Command::Ci => ci::ci(),
     }

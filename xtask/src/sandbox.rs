@@ -38,6 +38,10 @@ pub(crate) struct Sandbox {
     pub(crate) cli: Cli,
     /// Ids of the members, in order.
     pub(crate) member_ids: Vec<String>,
+    /// From the start of the node's process to its first answer.
+    pub(crate) answered_after: Duration,
+    /// From the start of the node's process to the open service, all of it committed.
+    pub(crate) opened_after: Duration,
 }
 
 impl Sandbox {
@@ -56,6 +60,7 @@ impl Sandbox {
         let address_file = dir.join("node/address");
         // A file left by the last start must not be taken for this one's.
         let _ = std::fs::remove_file(&address_file);
+        let started = Instant::now();
         let host = Command::new(program("concordat-host"))
             .args(["start", "--insecure-virtual", "--config"])
             .arg(dir.join("node/node.toml"))
@@ -73,13 +78,17 @@ impl Sandbox {
             dir,
             cli,
             member_ids,
+            answered_after: Duration::ZERO,
+            opened_after: Duration::ZERO,
         };
         sandbox.cli.address = sandbox.wait_for_address(&address_file)?;
+        sandbox.answered_after = started.elapsed();
         if fresh {
             sandbox.open(&user_ids)?;
             let identities = json!({ "memberIds": sandbox.member_ids, "userIds": user_ids });
             std::fs::write(known, identities.to_string())?;
         }
+        sandbox.opened_after = started.elapsed();
         let summary = json!({
             "address": sandbox.cli.address,
             "pid": sandbox.host.id(),
@@ -164,15 +173,6 @@ impl Sandbox {
             }
             std::thread::sleep(Duration::from_millis(10));
         }
-    }
-
-    /// The node's process id.
-    #[allow(
-        dead_code,
-        reason = "for measurements of the node's processor time and memory"
-    )]
-    pub(crate) fn pid(&self) -> u32 {
-        self.host.id()
     }
 
     /// Waits until the node ends by itself or `stop` says so; then stops it cleanly.
