@@ -115,7 +115,8 @@ async fn one_row(
     report: &mut Report,
 ) -> Result<Line> {
     let duration = Duration::from_secs(arguments.seconds);
-    let run = format!("b{index}x{connections}");
+    // Distinct from the ids of an earlier run on the same service.
+    let run = format!("b{}x{index}x{connections}", client::governance::unix_now_s());
     let rss_before = process::rss_kib(&service.pid)?;
     let ledger = service.dir.join("ledger");
     let ledger_before = process::folder_bytes(&ledger)?;
