@@ -10,6 +10,7 @@ mod bench;
 mod ci;
 mod cli;
 mod demo;
+mod documents;
 mod guest_target;
 mod guests;
 mod sandbox;
@@ -87,6 +88,8 @@ enum Command {
         /// Only tests whose name contains one of these.
         filter: Vec<String>,
     },
+    /// Writes the generated pages: tables, actions, OpenAPI.
+    Documents,
     /// Formatting, lints, documentation and dependency rules.
     Ci,
 }
@@ -131,6 +134,7 @@ fn main() -> Result<()> {
             markdown,
         }),
         Command::Test { filter } => test::test(&filter),
+        Command::Documents => documents::write(),
         Command::Ci => ci::ci(),
     }
 }

@@ -109,7 +109,7 @@ actions! {
 }
 
 /// Actions of the reference that this build knows but does not carry out.
-const LATER: &[&str] = &[
+pub const LATER: &[&str] = &[
     "add_executor_node_code",
     "add_node_code",
     "add_snp_host_data",
