@@ -1,0 +1,12 @@
+//! Stories of whole services, one file each, in one program: it links once.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
+mod attested;
+mod bad_input;
+mod crash;
+mod garbage;
+mod governance;
+mod public_client;
+mod restart;
+mod secrets_at_rest;
