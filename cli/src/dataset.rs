@@ -24,7 +24,8 @@ pub(crate) struct Files {
     /// File to write
     output: PathBuf,
     /// File with the dataset key: 32 bytes in base64
-    #[arg(long = "key", value_name = "DATASET_KEY")]
+    // The id of the global --key, which has no meaning here and gives way to this one.
+    #[arg(id = "key", long = "key", value_name = "DATASET_KEY")]
     dataset_key: PathBuf,
 }
 

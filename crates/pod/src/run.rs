@@ -250,7 +250,12 @@ async fn compute(
     let spark = async {
         let watch = move |event: &JobEvent| {
             if event.event != COMPLETED && event.code.is_none() {
-                report(event);
+                // How much of an owner's data there is is not for those who watch the run.
+                let shown = event.view.is_none();
+                report(&JobEvent {
+                    rows: event.rows.filter(|_| shown),
+                    ..event.clone()
+                });
             }
             // The receiver is gone only if an event could not be recorded; that ends the run below.
             let _ = loads.send(event.clone());

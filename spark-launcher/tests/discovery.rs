@@ -1,0 +1,128 @@
+//! A launcher over real TLS: who believes its certificate, and what it answers without a ledger.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::sync::Arc;
+
+use client::discovery::{Expected, Trust, discover};
+use client::{ClientError, Connection};
+use evidence::{Measured, Role};
+use http::HeaderName;
+use model::Digest;
+use serde_json::Value as JsonValue;
+use spark_launcher::identity::{TlsIdentity, workload};
+use spark_launcher::jobs::Jobs;
+use spark_launcher::ledger::Ledger;
+use spark_launcher::routes::{Launcher, TOKEN_HEADER};
+use spark_launcher::server::serve;
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+
+struct Running {
+    _dir: tempfile::TempDir,
+    address: String,
+    host_data: Digest,
+    root: Digest,
+}
+
+/// A launcher whose program is this test, and whose ledger does not answer.
+async fn start() -> Running {
+    let dir = tempfile::tempdir().unwrap();
+    let attester = dir.path().join("attester");
+    evidence::software::init(&attester).unwrap();
+    let program = std::env::current_exe().unwrap();
+    let arguments = vec!["serve".to_owned()];
+    let measured = Measured::measure(Role::Launcher, &program, [].into(), arguments, None).unwrap();
+    let document = dir.path().join("launch.json");
+    measured.document.write(&document).unwrap();
+    let tls = TlsIdentity::generate().unwrap();
+    let (jobs, _) = Jobs::open(&dir.path().join("jobs"), 1).unwrap();
+    let workload = workload(&document, Some(&attester)).unwrap();
+    let nobody = "https://127.0.0.1:1".to_owned();
+    let connection = Connection::new(&nobody, &tls.certificate_pem, None).unwrap();
+    let contract: cleanroom_model::ContractId = "c".parse().unwrap();
+    let launcher = Launcher {
+        ledger: Ledger::new(connection, workload, contract.clone()),
+        address: nobody,
+        contract,
+        jobs,
+        certificate_pem: tls.certificate_pem,
+        run_seconds_max: 60,
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("https://{}", listener.local_addr().unwrap());
+    tokio::spawn(serve(
+        listener,
+        TlsAcceptor::from(tls.settings),
+        Arc::new(launcher),
+    ));
+    let root = evidence::software::ark_spki_sha256(&attester).unwrap();
+    Running {
+        host_data: measured.document.digest(),
+        address,
+        root,
+        _dir: dir,
+    }
+}
+
+fn expected(host_data: Digest, roots: &[Digest]) -> Expected {
+    let trust = Trust {
+        extra_arks: roots.to_vec(),
+        allow_virtual: false,
+    };
+    Expected {
+        host_data: vec![host_data],
+        trust,
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_is_believed_only_with_the_agreed_host_data_under_a_trusted_root() {
+    let launcher = start().await;
+    let good = expected(launcher.host_data, &[launcher.root]);
+    let certificate = discover(&launcher.address, &good).await.unwrap();
+    let pinned = Connection::pinned(&launcher.address, &certificate, None).unwrap();
+    let ready: JsonValue = pinned.get("/ready").await.unwrap().json().unwrap();
+    assert_eq!(ready.get("status").unwrap(), "up");
+
+    for wrong in [
+        expected(Digest([9; 32]), &[launcher.root]),
+        expected(launcher.host_data, &[]),
+    ] {
+        let refused = discover(&launcher.address, &wrong).await;
+        assert!(matches!(refused, Err(ClientError::Verification(_))));
+    }
+    // The pin is to one certificate, not to whoever answers.
+    let other = TlsIdentity::generate().unwrap().certificate_pem;
+    let mistaken = Connection::pinned(&launcher.address, &other, None).unwrap();
+    assert!(matches!(
+        mistaken.get("/ready").await,
+        Err(ClientError::Unreachable { .. })
+    ));
+}
+
+#[tokio::test]
+async fn requests_are_refused_with_their_codes() {
+    let launcher = start().await;
+    let good = expected(launcher.host_data, &[launcher.root]);
+    let certificate = discover(&launcher.address, &good).await.unwrap();
+    let nobody = Connection::pinned(&launcher.address, &certificate, None).unwrap();
+    let header = HeaderName::from_static(TOKEN_HEADER);
+    let user = Connection::pinned(
+        &launcher.address,
+        &certificate,
+        Some((header, "a.b.c".to_owned())),
+    )
+    .unwrap();
+    for (outcome, code) in [
+        (
+            nobody.post_empty("/queries/q/run").await,
+            "InvalidAuthenticationInfo",
+        ),
+        (nobody.get("/status/r").await, "InvalidAuthenticationInfo"),
+        (nobody.get("/nothing").await, "ResourceNotFound"),
+        (nobody.get("/queries/q/run").await, "UnsupportedHttpVerb"),
+        (user.post_empty("/queries/q/run").await, "LedgerUnreachable"),
+    ] {
+        assert_eq!(outcome.unwrap_err().code(), Some(code));
+    }
+}
