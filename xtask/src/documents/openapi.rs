@@ -66,12 +66,12 @@ fn operation(name: &str, spec: &Spec) -> JsonValue {
         fields.insert("parameters".into(), parameters.into());
     }
     let security: Vec<JsonValue> = spec.callers.iter().map(|caller| security(*caller)).collect();
-    if !security.is_empty() {
+    if !nobody_known(spec) {
         fields.insert("security".into(), security.into());
     }
     if takes_evidence(spec) {
         let schema = json!({ "$ref": "#/components/schemas/AttestedRequest" });
-        let required = spec.callers.is_empty();
+        let required = nobody_known(spec);
         fields.insert(
             "requestBody".into(),
             json!({ "required": required, "content": { "application/json": { "schema": schema } } }),
@@ -83,10 +83,15 @@ fn operation(name: &str, spec: &Spec) -> JsonValue {
     operation
 }
 
-/// Evidence is used up, so whatever takes it is an update that nobody has to authenticate for.
+/// Nobody shows credentials here: the endpoint is public, or evidence in the body takes their place.
+fn nobody_known(spec: &Spec) -> bool {
+    spec.callers.iter().all(|caller| *caller == CallerKind::Anonymous)
+}
+
+/// Evidence is used up, so whatever takes it is an update that anonymous callers may ask for.
 fn takes_evidence(spec: &Spec) -> bool {
-    let nobody = spec.callers.is_empty() || spec.callers.contains(&CallerKind::Anonymous);
-    nobody && spec.mode == Mode::Update
+    let anonymous = nobody_known(spec) || spec.callers.contains(&CallerKind::Anonymous);
+    anonymous && spec.mode == Mode::Update
 }
 
 fn security(caller: CallerKind) -> JsonValue {
