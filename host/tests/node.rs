@@ -1,6 +1,6 @@
 //! A whole node in this process: its manners over HTTPS, its members' first steps, its restarts.
 //!
-//! Needs the constitution that `cargo xtask guests` builds.
+//! Needs the components that `cargo xtask guests` builds.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -23,9 +23,9 @@ use tempfile::TempDir;
 
 const API: &str = "api-version=2024-07-01";
 
-fn constitution() -> PathBuf {
+fn guest(name: &str) -> PathBuf {
     // Cargo's folder for test files lies in the target folder, and so do the guests.
-    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../guests/constitution.wasm");
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("../guests/{name}.wasm"));
     assert!(
         path.exists(),
         "{} is missing; run cargo xtask guests",
@@ -36,6 +36,7 @@ fn constitution() -> PathBuf {
 
 struct Member {
     id: String,
+    certificate: String,
     key: EcKeyPair,
 }
 
@@ -50,7 +51,7 @@ impl Service {
         let folder = tempfile::tempdir().unwrap();
         let mut text = format!(
             "[node]\nledger_dir = \"ledger\"\nstate_dir = \"state\"\n\n[service]\nconstitution = {:?}\n",
-            constitution()
+            guest("constitution")
         );
         let members = (0..2)
             .map(|number| {
@@ -66,6 +67,7 @@ impl Service {
                 );
                 Member {
                     id: Certificate::from_pem(&certificate).unwrap().id().to_string(),
+                    certificate,
                     key,
                 }
             })
@@ -90,7 +92,7 @@ impl Service {
     }
 
     fn sign(&self, member: usize, kind: &str, proposal: Option<&str>, payload: &JsonValue) -> Vec<u8> {
-        let Member { id, key } = &self.members[member];
+        let Member { id, key, .. } = &self.members[member];
         let payload = if payload.is_null() {
             Vec::new()
         } else {
@@ -123,16 +125,9 @@ impl Service {
         cose(peer, &path, &message).await
     }
 
-    /// Both members acknowledge, propose the opening and accept it.
-    async fn open(&self, node: &Node, peer: &Peer) {
-        for member in 0..2 {
-            self.acknowledge(peer, member).await;
-        }
-        let open = json!([{
-            "name": "transition_service_to_open",
-            "args": {"next_service_identity": node.service_cert_pem()},
-        }]);
-        let proposal = self.propose(peer, 0, open).await;
+    /// Proposes these actions and has both members accept them.
+    async fn carry(&self, peer: &Peer, actions: JsonValue) {
+        let proposal = self.propose(peer, 0, actions).await;
         assert_eq!(proposal.status, 200, "{proposal:?}");
         let id = proposal.json()["proposalId"].as_str().unwrap().to_owned();
         let mut state = proposal.json()["proposalState"].clone();
@@ -144,6 +139,31 @@ impl Service {
             }
         }
         assert_eq!(state, "Accepted");
+    }
+
+    /// Both members acknowledge the state and open the service.
+    async fn open(&self, node: &Node, peer: &Peer) {
+        for member in 0..2 {
+            self.acknowledge(peer, member).await;
+        }
+        let open = json!([{
+            "name": "transition_service_to_open",
+            "args": {"next_service_identity": node.service_cert_pem()},
+        }]);
+        self.carry(peer, open).await;
+    }
+
+    /// Votes the application in.
+    async fn install(&self, peer: &Peer) {
+        let component = std::fs::read(guest("governance")).unwrap();
+        let install = json!([{
+            "name": "set_wasm_app",
+            "args": {
+                "digest": crypto::sha256(&component),
+                "component": model::b64::encode(&component),
+            },
+        }]);
+        self.carry(peer, install).await;
     }
 }
 
@@ -292,5 +312,52 @@ async fn every_committed_transaction_has_a_receipt_that_verifies() {
             .verify(node.service_cert_pem(), &crypto::native::Native)
             .unwrap_or_else(|e| panic!("receipt of 2.{seqno}: {e}"));
     }
+    node.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_voted_application_answers_from_the_next_request_on() {
+    let service = Service::new();
+    let (node, peer) = service.start().await;
+    service.open(&node, &peer).await;
+    let nonce = "/app/attestation/nonce";
+    assert_eq!(
+        peer.send("POST", nonce, "application/json", b"").await.code(),
+        "404 ResourceNotFound"
+    );
+    service.install(&peer).await;
+    let minted = peer.send("POST", nonce, "application/json", b"").await;
+    assert_eq!(minted.status, 200, "{minted:?}");
+    let bytes = model::b64::decode(minted.json()["nonce"].as_str().unwrap()).unwrap();
+    assert_eq!(bytes.len(), 32);
+    let wrong = peer.get(nonce).await;
+    assert_eq!(
+        (wrong.code().as_str(), wrong.header("allow")),
+        ("405 UnsupportedHttpVerb", Some("POST, OPTIONS"))
+    );
+    let routes = peer.get("/app/api").await.json();
+    assert!(routes["paths"][nonce]["post"].is_object());
+    let running = peer.get(&format!("/gov/service/measurements?{API}")).await.json();
+    let digest = crypto::sha256(&std::fs::read(guest("governance")).unwrap());
+    assert_eq!(running["appDigest"], format!("sha256:{digest}"));
+    node.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_application_knows_its_callers_by_their_certificates() {
+    let service = Service::new();
+    let (node, peer) = service.start().await;
+    service.open(&node, &peer).await;
+    service.install(&peer).await;
+    let list = "/app/contracts";
+    assert_eq!(peer.get(list).await.code(), "401 InvalidAuthenticationInfo");
+    let Member { certificate, key, .. } = &service.members[0];
+    let known = peer.get_as(list, common::certified(certificate, key)).await;
+    assert_eq!(known.status, 200, "{known:?}");
+    assert!(known.header("x-ms-ccf-transaction-id").is_some());
+    let key = EcKeyPair::generate(Curve::P384).unwrap();
+    let stranger = self_signed_member(&key, "stranger", validity()).unwrap();
+    let unknown = peer.get_as(list, common::certified(&stranger, &key)).await;
+    assert_eq!(unknown.code(), "401 InvalidAuthenticationInfo");
     node.stop().await.unwrap();
 }

@@ -101,12 +101,23 @@ impl Peer {
 
     /// One request on a connection of its own.
     pub(crate) async fn send(&self, method: &str, path: &str, content_type: &str, body: &[u8]) -> Reply {
+        self.send_as(None, method, path, content_type, body).await
+    }
+
+    async fn send_as(
+        &self,
+        identity: Option<CertifiedKey>,
+        method: &str,
+        path: &str,
+        content_type: &str,
+        body: &[u8],
+    ) -> Reply {
         let head = format!(
             "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: {content_type}\r\n\
              content-length: {}\r\n\r\n",
             body.len()
         );
-        let mut stream = self.connect(None).await.unwrap();
+        let mut stream = self.connect(identity).await.unwrap();
         stream.write_all(&[head.as_bytes(), body].concat()).await.unwrap();
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).await.unwrap();
@@ -117,6 +128,11 @@ impl Peer {
             body: answer[end + 4..].to_vec(),
             head,
         }
+    }
+
+    pub(crate) async fn get_as(&self, path: &str, identity: CertifiedKey) -> Reply {
+        self.send_as(Some(identity), "GET", path, "application/json", b"")
+            .await
     }
 
     pub(crate) async fn get(&self, path: &str) -> Reply {
