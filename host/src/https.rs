@@ -30,6 +30,9 @@ use crate::config::LimitsConfig;
 const STREAMS_MAX: u32 = 128;
 /// Connections beyond the limit that are still told why they are refused.
 const CONNECTIONS_TOLD: usize = 10;
+/// Headers of up to this many times their limit are read, so that their sender can be told: one
+/// that is cut off in the middle sees a reset connection and no answer.
+const HEADER_SLACK: usize = 4;
 /// Bytes of a refused body that are read and dropped, so that the caller reads the answer instead
 /// of a reset connection.
 const DISCARDED_BYTES_MAX: u64 = 64 * 1024 * 1024;
@@ -240,7 +243,7 @@ where
             builder
                 .timer(TokioTimer::new())
                 .header_read_timeout(idle)
-                .max_buf_size(limits.header_bytes_max)
+                .max_buf_size(limits.header_bytes_max.saturating_mul(HEADER_SLACK))
                 .pipeline_flush(true)
                 .writev(false);
             let connection = builder.serve_connection(io, service);
@@ -283,6 +286,16 @@ async fn read(
     certificate: Option<Arc<PeerCertificate>>,
 ) -> Result<Request, Answer> {
     let (head, mut body) = request.into_parts();
+    if header_bytes(&head) > limits.header_bytes_max {
+        discard(&mut body).await;
+        return Err(refusal(
+            FrameworkError::RequestHeaderTooLarge,
+            format!(
+                "request line and headers exceed {} bytes",
+                limits.header_bytes_max
+            ),
+        ));
+    }
     let limit = body_limit(&head, limits);
     let declared = body.size_hint().lower();
     let body = if body.is_end_stream() {
@@ -313,6 +326,20 @@ async fn read(
         body,
         certificate,
     })
+}
+
+/// Size of request line and headers as HTTP/1.1 writes them.
+fn header_bytes(head: &http::request::Parts) -> usize {
+    let line = head.method.as_str().len()
+        + head
+            .uri
+            .path_and_query()
+            .map_or(0, |target| target.as_str().len());
+    let fields = head
+        .headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len() + 4);
+    fields.fold(line, usize::saturating_add)
 }
 
 /// Signed governance messages carry components and may be larger than anything else.

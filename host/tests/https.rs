@@ -129,6 +129,7 @@ async fn headers_over_the_limit_are_431() {
     let long = format!("x-long: {}\r\n", "y".repeat(20 * 1024));
     let answer = echo.peer.exchange(&post("/app/x", &long, b"")).await;
     assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
+    assert!(answer.contains("RequestHeaderTooLarge"), "{answer}");
 }
 
 #[tokio::test]
