@@ -19,6 +19,9 @@ wit_bindgen::generate!({
     world: "constitution",
 });
 
+#[cfg(target_arch = "wasm32")]
 use super::Component;
 
+// The exports' names contain `:` and `#`, which a native linker refuses.
+#[cfg(target_arch = "wasm32")]
 export!(Component with_types_in self);
