@@ -60,7 +60,7 @@ fn deny() -> Result<()> {
     }
     let mut check = Command::new(installed);
     check
-        .args(["deny", "--offline", "check", "bans", "licenses", "sources"])
+        .args(["deny", "--locked", "check", "bans", "licenses", "sources"])
         .current_dir(crate::workspace::root());
     step("dependency rules", &mut check)
 }
