@@ -130,7 +130,11 @@ impl Pod {
 /// If the service gives none.
 pub async fn nonce(connection: &Connection) -> Result<[u8; 32]> {
     let tree: JsonValue = connection.post_empty("/app/attestation/nonce").await?.json()?;
-    let bytes = b64::decode(tree["nonce"].as_str().context("no nonce")?)?;
+    let bytes = b64::decode(
+        tree.get("nonce")
+            .and_then(JsonValue::as_str)
+            .context("no nonce")?,
+    )?;
     bytes.as_slice().try_into().context("a nonce has 32 bytes")
 }
 
@@ -154,12 +158,12 @@ impl Recorded {
     pub fn read(kind: &str) -> Result<Self> {
         let folder = built::source("tests/vectors/attestation/azure-cleanroom/caci").join(kind);
         let recorded: JsonValue = serde_json::from_slice(&std::fs::read(folder.join("attestation.json"))?)?;
-        let report = &recorded["report"]["snpCACI"];
+        let report = |member: &str| recorded.pointer(&format!("/report/snpCACI/{member}"));
         Ok(Self {
             attestation: json!({
-                "evidence": report["attestation"],
-                "endorsements": report["platformCertificates"],
-                "uvm_endorsements": report["uvmEndorsements"],
+                "evidence": report("attestation"),
+                "endorsements": report("platformCertificates"),
+                "uvm_endorsements": report("uvmEndorsements"),
             }),
             public_pem: std::fs::read_to_string(folder.join("pub_key.pem"))?
                 .trim_end()

@@ -187,11 +187,15 @@ impl Service {
     /// If the node does not say.
     pub async fn committed(&self) -> Result<TxId> {
         let tree: JsonValue = self.connection()?.get("/node/state").await?.json()?;
-        let seqno = tree["last_signed_seqno"]
-            .as_u64()
+        let seqno = tree
+            .get("last_signed_seqno")
+            .and_then(JsonValue::as_u64)
             .context("no last_signed_seqno")?;
         let tree: JsonValue = self.connection()?.get("/node/network").await?.json()?;
-        let view = tree["current_view"].as_u64().context("no current_view")?;
+        let view = tree
+            .get("current_view")
+            .and_then(JsonValue::as_u64)
+            .context("no current_view")?;
         Ok(TxId::new(view, seqno))
     }
 
@@ -343,7 +347,11 @@ impl Service {
         let path = format!("/app/contracts/{contract}/secrets/{name}");
         let reply: Reply = connection.put(&path, &json!({ "value": value })).await?;
         let tree: JsonValue = reply.json()?;
-        Ok(tree["secretId"].as_str().context("no secretId")?.to_owned())
+        Ok(tree
+            .get("secretId")
+            .and_then(JsonValue::as_str)
+            .context("no secretId")?
+            .to_owned())
     }
 }
 

@@ -1,6 +1,11 @@
 //! Stories of whole services, one file each, in one program: it links once.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "tests"
+)]
 
 mod attested;
 mod bad_input;
