@@ -11,7 +11,7 @@ use tokio::process::{Child, ChildStdout, Command};
 use crate::built;
 
 /// Longest wait for a node to start or stop, on a busy machine.
-const WAIT: Duration = Duration::from_secs(90);
+const WAIT: Duration = Duration::from_secs(180);
 
 /// A running node; killed when dropped.
 pub struct Node {
