@@ -58,6 +58,8 @@ fn deny() -> Result<()> {
         ]);
         run(install.arg(&tools))?;
     }
+    // Every package of the lock file, also those of other platforms, so that the check needs no network.
+    step("packages", &mut cargo(&["fetch", "--locked", "--quiet"]))?;
     let mut check = Command::new(installed);
     check
         .args(["deny", "--locked", "check", "bans", "licenses", "sources"])
