@@ -2,20 +2,17 @@
 
 use std::process::{Command, Stdio};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
-use crate::workspace::{cargo, run};
+use crate::workspace::{cargo, run, venv_dir};
 
 /// Sets up, builds and runs all tests; the runner's closing lines are the last thing printed.
 pub(crate) fn test(filter: &[String]) -> Result<()> {
+    curl()?;
     crate::setup::everything()?;
-    let nextest = Command::new("cargo")
-        .args(["nextest", "--version"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .is_ok_and(|status| status.success());
-    if nextest {
+    // With another build folder than the workspace's, the tests cannot know where Spark is.
+    let spark = venv_dir("venv-spark");
+    if answers(Command::new("cargo").args(["nextest", "--version"])) {
         let mut command = cargo(&[
             "nextest",
             "run",
@@ -24,9 +21,28 @@ pub(crate) fn test(filter: &[String]) -> Result<()> {
             "release",
             "--no-fail-fast",
         ]);
-        run(command.args(filter))
+        run(command.args(filter).env("CONCORDAT_SPARK_VENV", spark))
     } else {
         let mut command = cargo(&["test", "--workspace", "--release", "--no-fail-fast"]);
-        run(command.arg("--").args(filter))
+        run(command.arg("--").args(filter).env("CONCORDAT_SPARK_VENV", spark))
     }
+}
+
+/// The story of the public signing tool sends its requests with curl, as its users do.
+fn curl() -> Result<()> {
+    if answers(Command::new("curl").arg("--version")) {
+        return Ok(());
+    }
+    println!("    installing curl with apt-get");
+    let mut install = Command::new("apt-get");
+    install.args(["install", "--yes", "--quiet", "curl"]);
+    run(&mut install).context("the tests need curl: install it, or run this as root on Debian")
+}
+
+fn answers(command: &mut Command) -> bool {
+    let quiet = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    quiet.status().is_ok_and(|status| status.success())
 }

@@ -6,10 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use cleanroom_model::ContractId;
 use cleanroom_model::actions::{Action, SetContract};
 use cleanroom_model::governance::{ACCEPTED_CONTRACTS, required_members};
-use kv::codec::Key;
 use kv::{Read, TableError};
-use model::proposal::{Moment, ProposalState, Resolution};
-use model::{MemberId, ProposalId, tables};
+use model::proposal::{Moment, Resolution};
+use model::{MemberId, proposal_rows, tables};
 
 use crate::credentials::Credentials;
 use crate::electorate::Electorate;
@@ -76,7 +75,10 @@ fn is_impossible(
     if context.moment != Moment::Creation {
         return Ok(false);
     }
-    for id in open_proposals(state, &context.proposal_id)? {
+    for (id, _) in proposal_rows::open(state)? {
+        if id == context.proposal_id {
+            continue;
+        }
         let Some(text) = tables::PROPOSALS.get(state, &id)? else {
             continue;
         };
@@ -89,48 +91,6 @@ fn is_impossible(
         }
     }
     Ok(false)
-}
-
-/// Rows asked for at a time.
-const PAGE_ROWS: u32 = 1000;
-
-/// Whether a row of `proposals_info` can be of an open proposal. In canonical JSON the state is the
-/// last field but at most one, so the search from the end is short. Inside of strings the quotes
-/// would be escaped, so only the field itself matches.
-fn looks_open(row: &[u8]) -> bool {
-    const MARK: &[u8] = br#""state":""#;
-    let field = row.windows(MARK.len()).rposition(|bytes| bytes == MARK);
-    let value = field.and_then(|at| row.get(at.saturating_add(MARK.len())..));
-    value.is_some_and(|value| value.starts_with(b"Open\""))
-}
-
-/// Every open proposal but one. Closed proposals stay in the table for good, so rows are looked at
-/// as bytes first and decoded only if they can be open.
-fn open_proposals(state: &impl Read, but: &ProposalId) -> Result<Vec<ProposalId>, TableError> {
-    let table = tables::PROPOSALS_INFO;
-    let mut open = Vec::new();
-    let mut after: Option<Vec<u8>> = None;
-    loop {
-        let page = state.scan(table.name(), &[], after.as_deref(), PAGE_ROWS)?;
-        let is_last = u32::try_from(page.len()).is_ok_and(|rows| rows < PAGE_ROWS);
-        after = page.last().map(|row| row.key.clone());
-        for row in page {
-            if !looks_open(&row.value) {
-                continue;
-            }
-            let id = ProposalId::from_bytes(&row.key).map_err(|source| TableError::Malformed {
-                table: table.name(),
-                source,
-            })?;
-            let info = table.get(state, &id)?;
-            if id != *but && info.is_some_and(|row| row.0.state == ProposalState::Open) {
-                open.push(id);
-            }
-        }
-        if is_last {
-            return Ok(open);
-        }
-    }
 }
 
 /// Step 3 and 7: everyone whose vote is needed, or `None` if a contract lists somebody who cannot

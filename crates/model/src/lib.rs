@@ -12,6 +12,7 @@ pub mod ids;
 pub mod member;
 pub mod node;
 pub mod proposal;
+pub mod proposal_rows;
 pub mod service;
 pub mod tables;
 

@@ -65,6 +65,8 @@ declared! {
     PROPOSALS: ProposalId => Raw = "public:ccf.gov.proposals";
     /// Where each proposal stands; closed ones stay.
     PROPOSALS_INFO: ProposalId => Json<ProposalInfo> = "public:ccf.gov.proposals_info";
+    /// The ids of open proposals; written with `proposals_info`, see [`crate::proposal_rows`].
+    OPEN_PROPOSALS: ProposalId => Unit = "public:ccf.gov.open_proposals";
     /// Each member's latest signed request: base64 of the COSE envelope.
     COSE_HISTORY: MemberId => Json<String> = "public:ccf.gov.cose_history";
     /// Replay window: `<created_at>:<digest>` to proposal id.

@@ -1,24 +1,12 @@
 //! Open proposals of the members, as far as the application shows them.
 
-use kv::codec::Key as _;
-use model::ProposalId;
-use model::tables::{PROPOSALS, PROPOSALS_INFO};
+use model::tables::PROPOSALS;
+use model::{ProposalId, proposal_rows};
 use serde::Deserialize;
 use serde_json::Value as JsonValue;
 
 use crate::reply::Refusal;
 use crate::request::Call;
-
-/// How an open proposal's row looks in canonical JSON. Closed proposals stay in the table for
-/// good, so rows are looked at as bytes first and decoded only if they can be open.
-const OPEN_MARK: &[u8] = br#""state":"Open""#;
-
-/// Just enough of a proposal's row.
-#[derive(Deserialize)]
-struct Stand<'a> {
-    #[serde(borrow)]
-    state: &'a str,
-}
 
 /// One action of a proposal.
 #[derive(Clone, Debug, Deserialize)]
@@ -43,41 +31,19 @@ pub(crate) struct OpenProposal {
 /// Every open proposal, by id.
 pub(crate) fn open(call: &Call<'_>) -> Result<Vec<OpenProposal>, Refusal> {
     let mut open = Vec::new();
-    let mut after: Option<Vec<u8>> = None;
-    loop {
-        let page = call
-            .state
-            .scan(PROPOSALS_INFO.name(), &[], after.as_deref(), PAGE_ROWS)?;
-        let last_page = u32::try_from(page.len()).is_ok_and(|rows| rows < PAGE_ROWS);
-        after = page.last().map(|row| row.key.clone());
-        for row in page {
-            if !row.value.windows(OPEN_MARK.len()).any(|bytes| bytes == OPEN_MARK) {
-                continue;
-            }
-            let is_open = serde_json::from_slice::<Stand<'_>>(&row.value).is_ok_and(|s| s.state == "Open");
-            let id = if is_open {
-                ProposalId::from_bytes(&row.key).ok()
-            } else {
-                None
-            };
-            let Some(id) = id else { continue };
-            let Some(text) = PROPOSALS.get(call.state, &id)? else {
-                continue;
-            };
-            if let Ok(body) = serde_json::from_slice::<Body>(&text.0) {
-                open.push(OpenProposal {
-                    id,
-                    actions: body.actions,
-                });
-            }
-        }
-        if last_page {
-            return Ok(open);
+    for (id, _) in proposal_rows::open(call.state)? {
+        let Some(text) = PROPOSALS.get(call.state, &id)? else {
+            continue;
+        };
+        if let Ok(body) = serde_json::from_slice::<Body>(&text.0) {
+            open.push(OpenProposal {
+                id,
+                actions: body.actions,
+            });
         }
     }
+    Ok(open)
 }
-
-const PAGE_ROWS: u32 = 1000;
 
 /// Ids of open proposals with an action of one of these names for this contract.
 pub(crate) fn open_for_contract(

@@ -15,7 +15,7 @@ use model::tables::{
     COSE_HISTORY, COSE_RECENT_PROPOSALS, MEMBER_ACKS, MEMBER_CERTS, MEMBER_ENCRYPTION_KEYS, MEMBER_INFO,
     PROPOSALS, PROPOSALS_INFO, SERVICE_CONFIG, SIGNATURES,
 };
-use model::{Digest, FrameworkError, MemberId, ProposalId, b64};
+use model::{Digest, FrameworkError, MemberId, ProposalId, b64, proposal_rows};
 use serde::Deserialize;
 use serde_json::{Value as JsonValue, json};
 
@@ -126,7 +126,7 @@ impl Governing<'_> {
             vote_failures: None,
             failure: None,
         };
-        PROPOSALS_INFO.put(&mut self.tx, &id, &Json(info))?;
+        proposal_rows::put(&mut self.tx, &id, info)?;
         self.record(request)?;
         let info = self.settle(id, Moment::Creation)?;
         Ok(Reply::json(200, &proposal_summary(id, &info)))
@@ -226,7 +226,7 @@ impl Governing<'_> {
             ));
         }
         info.ballots.insert(request.signer(), vote.script().to_owned());
-        PROPOSALS_INFO.put(&mut self.tx, &id, &Json(info))?;
+        proposal_rows::put(&mut self.tx, &id, info)?;
         self.record(request)?;
         let info = self.settle(id, Moment::Ballot)?;
         Ok(Reply::json(200, &proposal_summary(id, &info)))
@@ -288,7 +288,7 @@ impl Governing<'_> {
             other => return Err(not_open(other)),
         }
         close(&mut info, ProposalEvent::Withdrawn)?;
-        PROPOSALS_INFO.put(&mut self.tx, &id, &Json(info.clone()))?;
+        proposal_rows::put(&mut self.tx, &id, info.clone())?;
         self.record(request)?;
         Ok(Reply::json(200, &proposal_summary(id, &info)))
     }
@@ -390,7 +390,7 @@ impl Governing<'_> {
             },
         };
         close(&mut info, event)?;
-        PROPOSALS_INFO.put(&mut self.tx, &id, &Json(info.clone()))?;
+        proposal_rows::put(&mut self.tx, &id, info.clone())?;
         Ok(info)
     }
 
@@ -432,21 +432,20 @@ impl Governing<'_> {
     /// nothing changes any more. It ends: every round but the last closes a proposal.
     fn resolve_others(&mut self) {
         while std::mem::take(&mut self.members_changed) {
-            let rows = match PROPOSALS_INFO.rows(&self.tx) {
-                Ok(rows) => rows,
+            let open = match proposal_rows::open(&self.tx) {
+                Ok(open) => open,
                 Err(error) => {
                     self.faults.push(error.to_string());
                     return;
                 }
             };
-            for row in rows {
-                let still_open =
-                    || matches!(self.proposal(row.key), Ok(Some(info)) if info.state == ProposalState::Open);
-                if row.value.0.state != ProposalState::Open || !still_open() {
+            for (id, _) in open {
+                // An earlier one of this round may have closed it.
+                if !matches!(self.proposal(id), Ok(Some(info)) if info.state == ProposalState::Open) {
                     continue;
                 }
                 // A guest that gives no answer leaves this proposal open; the change stands.
-                if let Err(refusal) = self.settle(row.key, Moment::Change) {
+                if let Err(refusal) = self.settle(id, Moment::Change) {
                     self.faults.extend(refusal.fault);
                 }
             }

@@ -248,6 +248,31 @@ fn removing_the_missing_voter_decides_open_proposals() {
 }
 
 #[test]
+fn the_index_of_open_proposals_holds_just_those() {
+    let mut service = TestService::active();
+    let open = |service: &TestService| -> Vec<ProposalId> {
+        let state = service.service.state();
+        let indexed: Vec<_> = tables::OPEN_PROPOSALS.rows(&state).unwrap();
+        let ids: Vec<_> = indexed.into_iter().map(|row| row.key).collect();
+        let found = model::proposal_rows::open(&state).unwrap();
+        assert_eq!(found.into_iter().map(|(id, _)| id).collect::<Vec<_>>(), ids);
+        ids
+    };
+    let write = json!([{"name": "write", "args": {"table": "public:rows", "key": "a", "value": 1}}]);
+    let withdrawn = id_of(&json_of(&service.propose(0, write.clone())));
+    assert_eq!(open(&service), [withdrawn]);
+    let request = service.request(0, MessageType::Withdrawal, Some(withdrawn), b"");
+    service.commit(Call::Governance(request));
+    assert!(open(&service).is_empty());
+    let passed = id_of(&json_of(&service.propose(1, write)));
+    service.vote(0, passed, "accept");
+    assert_eq!(open(&service), [passed]);
+    service.vote(1, passed, "accept");
+    service.vote(2, passed, "accept");
+    assert!(open(&service).is_empty());
+}
+
+#[test]
 fn changes_that_would_break_the_service_fail() {
     for name in ["recover", "break_constitution"] {
         let mut service = TestService::active();

@@ -295,9 +295,7 @@ impl World {
         tables::PROPOSALS
             .put(self, &proposal_id(name), &Raw(text.to_vec()))
             .unwrap();
-        tables::PROPOSALS_INFO
-            .put(self, &proposal_id(name), &Json(info))
-            .unwrap();
+        model::proposal_rows::put(self, &proposal_id(name), info).unwrap();
     }
 
     pub fn validate(&mut self, actions: JsonValue) -> Result<(), Vec<Invalid>> {

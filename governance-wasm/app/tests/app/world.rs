@@ -20,7 +20,7 @@ use model::MemberId;
 use model::b64;
 use model::member::{MemberInfo, MemberStatus};
 use model::proposal::{ProposalInfo, ProposalState};
-use model::tables::{MEMBER_INFO, PROPOSALS, PROPOSALS_INFO};
+use model::tables::{MEMBER_INFO, PROPOSALS};
 use serde_json::{Value as JsonValue, json};
 
 use crate::host::NativeHost;
@@ -376,7 +376,7 @@ impl World {
         };
         self.govern(|w| {
             PROPOSALS.put(w, &key, &kv::Raw(text.into_bytes())).unwrap();
-            PROPOSALS_INFO.put(w, &key, &Json(info)).unwrap();
+            model::proposal_rows::put(w, &key, info).unwrap();
         });
         id
     }

@@ -1,0 +1,46 @@
+//! The rows a proposal has on the ledger, kept in step.
+//!
+//! Closed proposals stay in `proposals_info` for good. What asks for the open ones (accepting a
+//! contract, reading a draft) must not get slower with every proposal there ever was, so their
+//! ids are kept a second time in [`OPEN_PROPOSALS`].
+
+use kv::{Json, Read, TableError, Unit, Write};
+
+use crate::ProposalId;
+use crate::proposal::{ProposalInfo, ProposalState};
+use crate::tables::{OPEN_PROPOSALS, PROPOSALS_INFO};
+
+/// Writes where a proposal stands, and whether it is among the open ones.
+///
+/// # Errors
+///
+/// [`TableError`] if the context may not write these tables.
+pub fn put(
+    changes: &mut (impl Write + ?Sized),
+    id: &ProposalId,
+    info: ProposalInfo,
+) -> Result<(), TableError> {
+    if info.state == ProposalState::Open {
+        OPEN_PROPOSALS.put(changes, id, &Unit)?;
+    } else {
+        OPEN_PROPOSALS.remove(changes, id)?;
+    }
+    PROPOSALS_INFO.put(changes, id, &Json(info))
+}
+
+/// Every open proposal, by id.
+///
+/// # Errors
+///
+/// [`TableError`] if a table may not be read or a row is malformed.
+pub fn open(state: &(impl Read + ?Sized)) -> Result<Vec<(ProposalId, ProposalInfo)>, TableError> {
+    let mut open = Vec::new();
+    for row in OPEN_PROPOSALS.rows(state)? {
+        // The row itself decides: a voted constitution may write either table.
+        match PROPOSALS_INFO.get(state, &row.key)? {
+            Some(Json(info)) if info.state == ProposalState::Open => open.push((row.key, info)),
+            _ => {}
+        }
+    }
+    Ok(open)
+}
