@@ -24,7 +24,7 @@ pub(crate) struct Wanted {
 
 /// Measures a service of three members and one user, which it starts and stops.
 pub(crate) fn bench(wanted: &Wanted) -> Result<()> {
-    crate::guests::build()?;
+    crate::guests::build(crate::guest_toolchain::Choice::Auto)?;
     build_programs()?;
     let dir = target().join("bench");
     empty(&dir)?;

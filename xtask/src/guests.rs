@@ -1,7 +1,8 @@
 //! Both components: compiled, wrapped, and checked to import nothing but our own interfaces.
 //!
-//! The same source and compiler give the same digest in any folder: paths are remapped, and the
-//! build has a target folder of its own, so that flags of other builds do not reach it.
+//! The same source and compiler give the same digest in any folder: paths are renamed, which is
+//! checked, and the build has a target folder of its own, so that flags of other builds do not
+//! reach it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,7 +11,7 @@ use anyhow::{Context as _, Result, bail};
 use sha2::{Digest as _, Sha256};
 use wasmparser::{Parser, Payload};
 
-use crate::guest_target;
+use crate::guest_toolchain::{self, Choice, GuestToolchain};
 use crate::workspace::{cargo, root, run, target};
 
 /// What components are compiled for.
@@ -47,24 +48,36 @@ pub(crate) const GUESTS: [Guest; 2] = [
     },
 ];
 
-/// Builds all components into the build folder's `guests` and prints size and digest of each.
+/// Shortest number of components of a path that is looked for in a component: a path like `/src`
+/// also is a part of others that mean nothing.
+const SEARCHED_DEPTH_MIN: usize = 3;
+
+/// Builds all components into the build folder's `guests` and prints compiler, and size and digest
+/// of each.
 ///
 /// # Errors
 ///
-/// If one does not compile, or asks for more than our interfaces.
-pub(crate) fn build() -> Result<()> {
-    guest_target::ensure()?;
-    compile()?;
+/// If no compiler is found, or a component does not compile, asks for more than our interfaces, or
+/// names a folder of this machine.
+pub(crate) fn build(choice: Choice) -> Result<()> {
+    let toolchain = guest_toolchain::find(choice)?;
+    println!(
+        "components by {}; another compiler gives other digests, so published ones need one compiler",
+        toolchain.says
+    );
+    let renamed = renamed_folders(&toolchain)?;
+    compile(&toolchain, &renamed)?;
     let folder = target().join("guests");
     fs::create_dir_all(&folder)?;
     for guest in GUESTS {
-        let module = build_folder()
+        let module = build_folder(&toolchain)
             .join(TARGET)
             .join(PROFILE)
             .join(format!("{}.wasm", guest.module));
         let core = fs::read(&module).with_context(|| format!("no module {}", module.display()))?;
         let component = wrap(&core).with_context(|| format!("cannot wrap {}", guest.package))?;
         check_imports(&component).with_context(|| guest.package.to_owned())?;
+        check_folders(&component, &renamed).with_context(|| guest.package.to_owned())?;
         write_if_changed(&folder.join(guest.file), &component)?;
         let digest = hex::encode(Sha256::digest(&component));
         println!("{:<18} {:>8} bytes  sha256 {digest}", guest.file, component.len());
@@ -73,19 +86,32 @@ pub(crate) fn build() -> Result<()> {
 }
 
 /// A folder of its own, so that flags of other builds do not reach the components.
-fn build_folder() -> PathBuf {
-    target().join("guest-build")
+fn build_folder(toolchain: &GuestToolchain) -> PathBuf {
+    target().join("guest-build").join(toolchain.name)
 }
 
-/// Compiler flags that take this machine's paths out of the module.
-fn remapping() -> Result<String> {
-    let flags = [
-        format!("--remap-path-prefix={}=/source", root().display()),
-        format!("--remap-path-prefix={}=/cargo", cargo_home()?.display()),
-        format!("--remap-path-prefix={}=/rust", guest_target::sysroot()?.display()),
+/// Folders of this machine that the compiler reads, with the names that stand for them.
+///
+/// The compiler takes the last one that fits, so the build folder goes before the checkout that may
+/// contain it, and the toolchain's before both.
+fn renamed_folders(toolchain: &GuestToolchain) -> Result<Vec<(PathBuf, String)>> {
+    let mut renamed = vec![
+        (root(), "/source".to_owned()),
+        (cargo_home()?, "/cargo".to_owned()),
+        (build_folder(toolchain), "/build".to_owned()),
     ];
+    renamed.extend(toolchain.renamed.iter().cloned());
+    Ok(renamed)
+}
+
+/// Compiler flags that rename folders.
+fn renaming(renamed: &[(PathBuf, String)]) -> String {
+    let flags: Vec<String> = renamed
+        .iter()
+        .map(|(folder, name)| format!("--remap-path-prefix={}={name}", folder.display()))
+        .collect();
     // The separator of CARGO_ENCODED_RUSTFLAGS, which unlike blanks does not occur in paths.
-    Ok(flags.join("\u{1f}"))
+    flags.join("\u{1f}")
 }
 
 fn cargo_home() -> Result<PathBuf> {
@@ -95,7 +121,7 @@ fn cargo_home() -> Result<PathBuf> {
     }
 }
 
-fn compile() -> Result<()> {
+fn compile(toolchain: &GuestToolchain, renamed: &[(PathBuf, String)]) -> Result<()> {
     let mut command = cargo(&[
         "build",
         "--quiet",
@@ -109,9 +135,11 @@ fn compile() -> Result<()> {
         command.args(["--package", guest.package]);
     }
     command
+        .args(&toolchain.cargo_arguments)
         .arg("--target-dir")
-        .arg(build_folder())
-        .env("CARGO_ENCODED_RUSTFLAGS", remapping()?)
+        .arg(build_folder(toolchain))
+        .envs(toolchain.environment.iter().map(|(name, value)| (name, value)))
+        .env("CARGO_ENCODED_RUSTFLAGS", renaming(renamed))
         .env_remove("RUSTFLAGS");
     run(&mut command).context("the components do not compile")
 }
@@ -143,6 +171,22 @@ fn check_imports(component: &[u8]) -> Result<()> {
                 }
             }
             _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a component that names one of these folders: it would have another digest elsewhere.
+fn check_folders(component: &[u8], renamed: &[(PathBuf, String)]) -> Result<()> {
+    for (folder, _) in renamed {
+        let searched = folder.as_os_str().as_encoded_bytes();
+        if folder.components().count() >= SEARCHED_DEPTH_MIN
+            && component.windows(searched.len()).any(|window| window == searched)
+        {
+            bail!(
+                "it names {}, a folder of this machine, so nobody could build it again",
+                folder.display()
+            );
         }
     }
     Ok(())
@@ -180,6 +224,35 @@ mod tests {
             let refused = check_imports(&importing(foreign)).unwrap_err();
             assert!(refused.to_string().contains(foreign), "{refused}");
         }
+    }
+
+    fn renamed(folders: &[&str]) -> Vec<(PathBuf, String)> {
+        let named = |folder: &&str| (PathBuf::from(folder), "/name".to_owned());
+        folders.iter().map(named).collect()
+    }
+
+    #[test]
+    fn a_component_that_names_a_folder_of_the_machine_is_refused() {
+        let component = b"\0asm cannot open /home/me/concordat/src/lib.rs";
+        let refused = check_folders(component, &renamed(&["/root/.cargo", "/home/me/concordat"]));
+        assert!(refused.unwrap_err().to_string().contains("/home/me/concordat"));
+        check_folders(component, &renamed(&["/root/.cargo", "/home/you"])).unwrap();
+        check_folders(b"", &renamed(&["/home/me"])).unwrap();
+        // Too short to mean anything: `/cargo/registry/src` has it too.
+        check_folders(component, &renamed(&["/src"])).unwrap();
+    }
+
+    #[test]
+    fn the_compiler_gets_the_renamed_folders_in_order() {
+        let flags = renaming(&renamed(&["/a b", "/a b/target"]));
+        let flags: Vec<&str> = flags.split('\u{1f}').collect();
+        assert_eq!(
+            flags,
+            [
+                "--remap-path-prefix=/a b=/name",
+                "--remap-path-prefix=/a b/target=/name"
+            ]
+        );
     }
 
     #[test]

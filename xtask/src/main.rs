@@ -11,7 +11,7 @@ mod ci;
 mod cli;
 mod demo;
 mod documents;
-mod guest_target;
+mod guest_toolchain;
 mod guests;
 mod sandbox;
 mod setup;
@@ -40,7 +40,13 @@ enum Command {
     /// Installs what a fresh machine lacks and builds everything.
     Setup,
     /// Builds both components into target/guests and prints their digests.
-    Guests,
+    ///
+    /// Digests are those of one compiler; whoever compares them uses the same `--toolchain`.
+    Guests {
+        /// Which compiler.
+        #[arg(long, value_enum, default_value_t)]
+        toolchain: guest_toolchain::Choice,
+    },
     /// Starts one node with an open service on 127.0.0.1 and keeps it until SIGTERM.
     Sandbox {
         /// Folder for keys, ledger and `sandbox.json`; an earlier one is taken up again.
@@ -99,7 +105,7 @@ fn sandbox(plan: &sandbox::Plan) -> Result<()> {
     for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
         signal_hook::flag::register(signal, Arc::clone(&stop)).context("cannot listen to signals")?;
     }
-    guests::build()?;
+    guests::build(guest_toolchain::Choice::Auto)?;
     workspace::build_programs()?;
     sandbox::Sandbox::start(plan)?.supervise(&stop)
 }
@@ -107,7 +113,7 @@ fn sandbox(plan: &sandbox::Plan) -> Result<()> {
 fn main() -> Result<()> {
     match Arguments::parse().command {
         Command::Setup => setup::everything(),
-        Command::Guests => guests::build(),
+        Command::Guests { toolchain } => guests::build(toolchain),
         Command::Sandbox {
             dir,
             members,

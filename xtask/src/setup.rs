@@ -13,7 +13,7 @@ use crate::workspace::{build_programs, output, python, root, run, target, venv_d
 /// Wasm target, components, programs, tools and Spark.
 pub(crate) fn everything() -> Result<()> {
     java()?;
-    crate::guests::build()?;
+    crate::guests::build(crate::guest_toolchain::Choice::Auto)?;
     build_programs()?;
     tools_venv()?;
     spark_venv()

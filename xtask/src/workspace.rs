@@ -2,8 +2,12 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+
+/// How often a command with a time limit is looked at.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The checkout's root.
 pub(crate) fn root() -> PathBuf {
@@ -58,6 +62,24 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
+/// Runs a command that may hang, such as one that waits for a network; it is stopped at the limit.
+pub(crate) fn run_with_limit(command: &mut Command, limit: Duration) -> Result<()> {
+    let mut child = command.stdin(Stdio::null()).spawn().context("cannot start it")?;
+    let start = Instant::now();
+    loop {
+        match child.try_wait()? {
+            Some(status) if status.success() => return Ok(()),
+            Some(status) => bail!("it ended with {status}"),
+            None if start.elapsed() > limit => {
+                child.kill().context("cannot stop it")?;
+                child.wait()?;
+                bail!("no answer within {} seconds", limit.as_secs());
+            }
+            None => std::thread::sleep(POLL_INTERVAL),
+        }
+    }
+}
+
 /// Runs a command and gives what it printed; its failure is an error with what it said.
 pub(crate) fn output(command: &mut Command) -> Result<String> {
     let shown = format!("{command:?}");
@@ -84,4 +106,22 @@ pub(crate) fn build_programs() -> Result<()> {
         "--workspace",
         "--bins",
     ]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_that_does_not_end_is_stopped() {
+        let endless = run_with_limit(Command::new("sleep").arg("60"), Duration::from_millis(1));
+        assert!(endless.unwrap_err().to_string().contains("no answer"));
+    }
+
+    #[test]
+    fn failing_and_succeeding_commands_are_told_apart() {
+        let limit = Duration::from_secs(60);
+        assert!(run_with_limit(&mut Command::new("true"), limit).is_ok());
+        assert!(run_with_limit(&mut Command::new("false"), limit).is_err());
+    }
 }
