@@ -14,6 +14,7 @@ pub mod fault;
 pub mod proposal;
 pub mod resolve;
 pub mod roles;
+pub mod unique_keys;
 
 use kv::{Read, Write};
 use model::proposal::{Moment, Resolution};

@@ -7,7 +7,7 @@ use model::proposal::RawAction;
 use serde::Deserialize;
 use serde_json::Value as JsonValue;
 
-use crate::Invalid;
+use crate::{Invalid, unique_keys};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -52,6 +52,7 @@ pub fn parse_all(text: &[u8]) -> Result<Parsed, Vec<Invalid>> {
             "not a proposal: {e}; expected {{\"actions\":[{{\"name\",\"args\"}}]}}"
         ))]
     })?;
+    unique_keys::check(text).map_err(|e| vec![malformed(format!("not a proposal: {e}"))])?;
     if body.actions.is_empty() || body.actions.len() > ACTIONS_MAX {
         let count = body.actions.len();
         return Err(vec![malformed(format!(
@@ -168,6 +169,8 @@ mod tests {
             r#"{"actions":{}}"#,
             r#"{"actions":[{"name":"x","extra":1}]}"#,
             r#"{"actions":[{"name":"x"}],"more":1}"#,
+            // Readers that take the first value and readers that take the last would disagree.
+            r#"{"actions":[{"name":"set_contract","args":{"contractId":"c1","contractId":"c2","contract":{"data":"x","version":"2.1"}}}]}"#,
             &many,
         ] {
             assert_eq!(parse_all(bad.as_bytes()).unwrap_err().len(), 1, "{bad:.60}");

@@ -6,8 +6,8 @@ use cleanroom_model::governance::{self, OptionStatus};
 use cleanroom_model::{ContractId, Identifier};
 use kv::{Read, TableError};
 use model::MemberId;
-use model::member::MemberRoles;
-use serde_json::{Map, Value as JsonValue};
+use model::member::{MemberRoles, normalised_flags};
+use serde_json::Value as JsonValue;
 
 use crate::credentials::Credentials;
 use crate::electorate::{Electorate, Standing};
@@ -59,26 +59,6 @@ impl Roles {
     }
 }
 
-/// Boolean flags of member data, and of its `cgsRoles`.
-const FLAGS: &[&str] = &["isOperator", "isRecoveryOperator"];
-const ROLE_FLAGS: &[&str] = &["cgsOperator", "contractOperator"];
-
-fn normalise_flag(object: &mut Map<String, JsonValue>, name: &str) -> Result<(), Fault> {
-    let Some(value) = object.get_mut(name) else {
-        return Ok(());
-    };
-    match value {
-        JsonValue::Bool(_) => Ok(()),
-        JsonValue::String(text) if text == "true" || text == "false" => {
-            *value = JsonValue::Bool(text == "true");
-            Ok(())
-        }
-        other => Err(Fault::refused(format!(
-            "member_data.{name} must be true or false, not {other}"
-        ))),
-    }
-}
-
 /// Member data with its flags as booleans. The strings `"true"` and `"false"` are understood,
 /// because deployed clients send them.
 ///
@@ -87,27 +67,16 @@ fn normalise_flag(object: &mut Map<String, JsonValue>, name: &str) -> Result<(),
 /// [`Fault`] if it is not an object, or a flag or the list of contracts has another type: data that
 /// silently means less, or more, than its author thought.
 pub fn normalised_member_data(data: &JsonValue) -> Result<JsonValue, Fault> {
-    let mut object = data
-        .as_object()
-        .cloned()
-        .ok_or_else(|| Fault::refused("member_data is not an object"))?;
-    for name in FLAGS {
-        normalise_flag(&mut object, name)?;
-    }
-    if let Some(roles) = object.get_mut("cgsRoles") {
-        let roles = roles
-            .as_object_mut()
-            .ok_or_else(|| Fault::refused("member_data.cgsRoles is not an object"))?;
-        for name in ROLE_FLAGS {
-            normalise_flag(roles, name)?;
-        }
-        if let Some(list) = roles.get("contractOperatorFor") {
-            serde_json::from_value::<Vec<ContractId>>(list.clone()).map_err(|e| {
-                Fault::refused(format!(
-                    "member_data.cgsRoles.contractOperatorFor is not a list of contract ids: {e}"
-                ))
-            })?;
-        }
+    let object = normalised_flags(data).map_err(|e| Fault::refused(e.to_string()))?;
+    if let Some(list) = object
+        .get("cgsRoles")
+        .and_then(|roles| roles.get("contractOperatorFor"))
+    {
+        serde_json::from_value::<Vec<ContractId>>(list.clone()).map_err(|e| {
+            Fault::refused(format!(
+                "member_data.cgsRoles.contractOperatorFor is not a list of contract ids: {e}"
+            ))
+        })?;
     }
     Ok(JsonValue::Object(object))
 }

@@ -176,6 +176,17 @@ impl Connection {
         &self.settings.service_cert_pem
     }
 
+    /// SHA-256 of that certificate's DER.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::Usage`] if it is not PEM.
+    pub fn service_cert_digest(&self) -> Result<model::Digest, ClientError> {
+        let der = CertificateDer::from_pem_slice(self.service_cert_pem().as_bytes())
+            .map_err(|e| ClientError::Usage(format!("service certificate: {e}")))?;
+        Ok(crypto::sha256(&der))
+    }
+
     /// `GET path`.
     ///
     /// # Errors

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use crypto::native::{EcKeyPair, sign_governance_message};
+use crypto::native::{EcKeyPair, sign_governance_message_for};
 use crypto::x509::Certificate;
 use http::Method;
 use model::proposal::{ProposalState, RawAction};
-use model::{MemberId, ProposalId, TxId};
+use model::{Digest, MemberId, ProposalId, TxId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as JsonValue, json};
 
@@ -50,7 +50,8 @@ impl MemberKey {
         self.id
     }
 
-    /// A signed governance message. `created_at` is Unix seconds.
+    /// A signed governance message that any service takes of which the signer is a member.
+    /// `created_at` is Unix seconds.
     ///
     /// # Errors
     ///
@@ -62,8 +63,27 @@ impl MemberKey {
         proposal: Option<&ProposalId>,
         payload: &[u8],
     ) -> Result<Vec<u8>, ClientError> {
+        self.sign_for(None, message_type, created_at, proposal, payload)
+    }
+
+    /// A signed governance message for one service, named by the SHA-256 of its certificate's DER.
+    /// `created_at` is Unix seconds.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::Usage`] if the key cannot sign.
+    pub fn sign_for(
+        &self,
+        service: Option<&Digest>,
+        message_type: &str,
+        created_at: u64,
+        proposal: Option<&ProposalId>,
+        payload: &[u8],
+    ) -> Result<Vec<u8>, ClientError> {
+        let service = service.map(ToString::to_string);
         let proposal = proposal.map(ToString::to_string);
-        sign_governance_message(
+        sign_governance_message_for(
+            service.as_deref(),
             &self.key,
             &self.id.to_string(),
             message_type,
@@ -126,7 +146,13 @@ impl<'a> Governance<'a> {
         proposal: Option<&ProposalId>,
         payload: &[u8],
     ) -> Result<Reply, ClientError> {
-        let body = self.member.sign(message_type, unix_now_s(), proposal, payload)?;
+        let body = self.member.sign_for(
+            Some(&self.connection.service_cert_digest()?),
+            message_type,
+            unix_now_s(),
+            proposal,
+            payload,
+        )?;
         let path = format!("/gov/members/{path}?{API}");
         self.connection
             .send(Method::POST, &path, Some("application/cose"), Bytes::from(body))

@@ -270,3 +270,23 @@ fn unusual_serial_numbers_do_not_matter() {
         assert_eq!(read.spki_der(), key.spki_der());
     }
 }
+
+#[test]
+fn both_signatures_of_a_pair_verify() {
+    use crypto::spki::KeyKind;
+    for (curve, kind) in [(Curve::P256, KeyKind::EcP256), (Curve::P384, KeyKind::EcP384)] {
+        let key = EcKeyPair::generate(curve).unwrap();
+        let alg = match curve {
+            Curve::P256 => crypto::SignatureAlg::EcdsaSha256Fixed,
+            Curve::P384 => crypto::SignatureAlg::EcdsaSha384Fixed,
+        };
+        let signature = key.sign_fixed(b"message").unwrap();
+        let twin = crypto::ecdsa::twin(kind, &signature).unwrap();
+        let verifiers: [&dyn crypto::VerifySignature; 2] = [&Native, &crypto::Portable];
+        for (verifier, signature) in verifiers.iter().flat_map(|v| [(v, &signature), (v, &twin)]) {
+            verifier
+                .verify(alg, key.spki_der(), b"message", signature)
+                .unwrap();
+        }
+    }
+}

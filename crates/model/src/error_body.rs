@@ -79,6 +79,8 @@ framework_errors! {
     ProposalCreatedTooLongAgo = 400,
     /// `created_at` has more than ten digits.
     InvalidCreatedAt = 400,
+    /// The member has as many open proposals as one may have.
+    TooManyOpenProposals = 400,
     /// The proposal is closed.
     ProposalNotOpen = 400,
     /// A different ballot by this member is on record.

@@ -1,7 +1,7 @@
 //! Members and certificate users as the framework stores them (`ledger-host.md` §1.9, §3.1).
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value as JsonValue;
+use serde_json::{Map, Value as JsonValue};
 
 /// Whether a member has acknowledged the state it joined.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -93,5 +93,67 @@ impl MemberRoles {
     #[must_use]
     pub fn is_regular(&self) -> bool {
         *self == Self::default()
+    }
+}
+
+/// Boolean flags of member data, and of its `cgsRoles`.
+const FLAGS: &[&str] = &["isOperator", "isRecoveryOperator"];
+const ROLE_FLAGS: &[&str] = &["cgsOperator", "contractOperator"];
+
+/// Member data that would silently mean less, or more, than its author thought.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum InvalidMemberData {
+    /// The data, or `cgsRoles` in it, has another form.
+    #[error("{0} is not an object")]
+    NotAnObject(&'static str),
+    /// A flag is neither boolean nor one of the two strings.
+    #[error("member_data.{name} must be true or false, not {got}")]
+    Flag {
+        /// The flag.
+        name: &'static str,
+        /// What it is, JSON.
+        got: String,
+    },
+}
+
+/// Member data with its flags as booleans. The strings `"true"` and `"false"` are understood,
+/// because deployed clients send them.
+///
+/// # Errors
+///
+/// [`InvalidMemberData`] naming what has the wrong type.
+pub fn normalised_flags(data: &JsonValue) -> Result<Map<String, JsonValue>, InvalidMemberData> {
+    let mut object = data
+        .as_object()
+        .cloned()
+        .ok_or(InvalidMemberData::NotAnObject("member_data"))?;
+    for name in FLAGS {
+        normalise_flag(&mut object, name)?;
+    }
+    if let Some(roles) = object.get_mut("cgsRoles") {
+        let roles = roles
+            .as_object_mut()
+            .ok_or(InvalidMemberData::NotAnObject("member_data.cgsRoles"))?;
+        for name in ROLE_FLAGS {
+            normalise_flag(roles, name)?;
+        }
+    }
+    Ok(object)
+}
+
+fn normalise_flag(object: &mut Map<String, JsonValue>, name: &'static str) -> Result<(), InvalidMemberData> {
+    let Some(value) = object.get_mut(name) else {
+        return Ok(());
+    };
+    match value {
+        JsonValue::Bool(_) => Ok(()),
+        JsonValue::String(text) if text == "true" || text == "false" => {
+            *value = JsonValue::Bool(text == "true");
+            Ok(())
+        }
+        other => Err(InvalidMemberData::Flag {
+            name,
+            got: other.to_string(),
+        }),
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as JsonValue;
 
-use crate::ids::MemberId;
+use crate::ids::{Digest, MemberId};
 
 /// Where a proposal stands. All states but `Open` are final.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -118,6 +118,10 @@ pub struct ProposalInfo {
     /// Why applying failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
+    /// Component digest of the rules under which it was submitted. Rows of earlier builds have
+    /// none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub constitution_digest: Option<Digest>,
 }
 
 /// The constant accepting script (`governance-api.md` §5.3), byte for byte.
@@ -198,6 +202,17 @@ mod tests {
         ] {
             assert_eq!(state.after(ProposalEvent::Applied), Err(AlreadyClosed(state)));
         }
+    }
+
+    #[test]
+    fn rows_of_earlier_builds_decode_and_stay_as_they_were() {
+        let row = format!(
+            r#"{{"proposer_id":"{}","state":"Open","ballots":{{}}}}"#,
+            "0a".repeat(32)
+        );
+        let info: ProposalInfo = serde_json::from_str(&row).unwrap();
+        assert_eq!(info.constitution_digest, None);
+        assert_eq!(serde_json::to_string(&info).unwrap(), row);
     }
 
     #[test]

@@ -4,6 +4,8 @@
 //! contract, reading a draft) must not get slower with every proposal there ever was, so their
 //! ids are kept a second time in [`OPEN_PROPOSALS`].
 
+use std::collections::BTreeSet;
+
 use kv::{Json, Read, TableError, Unit, Write};
 
 use crate::ProposalId;
@@ -43,4 +45,27 @@ pub fn open(state: &(impl Read + ?Sized)) -> Result<Vec<(ProposalId, ProposalInf
         }
     }
     Ok(open)
+}
+
+/// Makes the index agree with the rows: a ledger of an earlier build has none.
+///
+/// # Errors
+///
+/// As [`put`].
+pub fn reindex(state: &mut (impl Read + Write + ?Sized)) -> Result<(), TableError> {
+    let mut indexed: BTreeSet<ProposalId> = OPEN_PROPOSALS
+        .rows(state)?
+        .into_iter()
+        .map(|row| row.key)
+        .collect();
+    for row in PROPOSALS_INFO.rows(state)? {
+        if row.value.0.state == ProposalState::Open && !indexed.remove(&row.key) {
+            OPEN_PROPOSALS.put(state, &row.key, &Unit)?;
+        }
+    }
+    // What is left is closed, or was never there.
+    for id in &indexed {
+        OPEN_PROPOSALS.remove(state, id)?;
+    }
+    Ok(())
 }

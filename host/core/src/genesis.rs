@@ -11,7 +11,7 @@ use crypto::x509::Certificate;
 use kv::store::Store;
 use kv::{Context, Json, Raw, Singleton, TableError, TxId, Unit};
 use ledger::merkle::Tree;
-use model::member::{MemberAck, MemberInfo, MemberStatus, RecoveryRole};
+use model::member::{MemberAck, MemberInfo, MemberRoles, MemberStatus, RecoveryRole, normalised_flags};
 use model::node::{NodeInfo, NodeStatus, QuoteInfo, RpcInterface};
 use model::service::{ServiceConfig, ServiceInfo, ServiceStatus};
 use model::tables::{
@@ -212,6 +212,7 @@ fn put_members(tx: &mut Transaction, genesis: &Genesis) -> Result<(), GenesisErr
         if MEMBER_CERTS.has(tx, &id)? {
             return Err(refused("this certificate is listed twice"));
         }
+        let data = member_data(member).map_err(|e| refused(&e))?;
         MEMBER_CERTS.put(tx, &id, &Raw(member.certificate.clone().into_bytes()))?;
         match (&member.encryption_key, member.recovery_role) {
             (Some(key), role) => {
@@ -230,7 +231,7 @@ fn put_members(tx: &mut Transaction, genesis: &Genesis) -> Result<(), GenesisErr
         }
         let info = MemberInfo {
             status: MemberStatus::Accepted,
-            member_data: member.data.clone(),
+            member_data: data,
             recovery_role: member.recovery_role,
         };
         MEMBER_INFO.put(tx, &id, &Json(info))?;
@@ -246,6 +247,22 @@ fn put_members(tx: &mut Transaction, genesis: &Genesis) -> Result<(), GenesisErr
         });
     }
     Ok(())
+}
+
+/// A member's data as `set_member` would store it (`governance-api.md` §3.1, §6.5 O4).
+fn member_data(member: &GenesisMember) -> Result<Option<JsonValue>, String> {
+    let data = member
+        .data
+        .as_ref()
+        .filter(|data| !data.is_null())
+        .map(normalised_flags)
+        .transpose()
+        .map_err(|e| e.to_string())?
+        .map(JsonValue::Object);
+    if member.encryption_key.is_some() && MemberRoles::of(data.as_ref()).operator {
+        return Err("an operator must not hold a recovery share".to_owned());
+    }
+    Ok(data)
 }
 
 fn member_id(pem: &str) -> Result<MemberId, String> {

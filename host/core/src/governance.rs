@@ -4,16 +4,16 @@
 //! change is stored together with the signed message that caused it. Source: `ledger-host.md`
 //! §3.2–3.4, `governance-api.md` §5 and §6.6; ballots are data (see [`Vote`]).
 
+mod acknowledge;
+mod replay;
+
 use std::collections::BTreeMap;
 
 use crypto::sha256_parts;
 use kv::{Context, Json, Raw, Singleton, TableError};
-use model::member::{MemberAck, MemberStatus};
 use model::proposal::{Failure, Moment, ProposalEvent, ProposalInfo, ProposalState, Resolution, Vote};
-use model::service::RECENT_PROPOSALS_DEFAULT;
 use model::tables::{
-    COSE_HISTORY, COSE_RECENT_PROPOSALS, MEMBER_ACKS, MEMBER_CERTS, MEMBER_ENCRYPTION_KEYS, MEMBER_INFO,
-    PROPOSALS, PROPOSALS_INFO, SERVICE_CONFIG, SIGNATURES,
+    CONSTITUTION, COSE_HISTORY, MEMBER_CERTS, MEMBER_ENCRYPTION_KEYS, MEMBER_INFO, PROPOSALS, PROPOSALS_INFO,
 };
 use model::{Digest, FrameworkError, MemberId, ProposalId, b64, proposal_rows};
 use serde::Deserialize;
@@ -27,8 +27,9 @@ use crate::reply::Reply;
 use crate::shares::Entropy;
 use crate::transaction::Transaction;
 
-/// Greatest `created_at`: the replay window's keys have ten digits for it.
-const CREATED_AT_MAX: u64 = 9_999_999_999;
+/// Open proposals that one member may have: more are in nobody's interest, and each is resolved
+/// again whenever members change.
+const OPEN_PER_MEMBER_MAX: usize = 100;
 
 /// Why a request changes nothing.
 pub(crate) struct Refusal {
@@ -88,6 +89,8 @@ pub(crate) struct Governing<'a> {
     pub(crate) opened: bool,
     /// Members changed: open proposals are to be resolved again.
     pub(crate) members_changed: bool,
+    /// The constitution was replaced: open proposals are to be dropped.
+    pub(crate) rules_replaced: bool,
     /// Failures of guests that did not fail the request, for the log.
     pub(crate) faults: Vec<String>,
 }
@@ -117,6 +120,7 @@ impl Governing<'_> {
         self.validate(request.payload())?;
         let id = self.proposal_id(request.signature_digest());
         self.remember(request, id)?;
+        self.check_open_count(request.signer())?;
         PROPOSALS.put(&mut self.tx, &id, &Raw(request.payload().to_vec()))?;
         let info = ProposalInfo {
             proposer_id: request.signer(),
@@ -125,6 +129,7 @@ impl Governing<'_> {
             final_votes: None,
             vote_failures: None,
             failure: None,
+            constitution_digest: Some(constitution(&self.tx)?.digest),
         };
         proposal_rows::put(&mut self.tx, &id, info)?;
         self.record(request)?;
@@ -152,51 +157,24 @@ impl Governing<'_> {
         ))
     }
 
+    fn check_open_count(&self, proposer: MemberId) -> Result<(), Refusal> {
+        let open = proposal_rows::open(&self.tx)?;
+        let count = open
+            .iter()
+            .filter(|(_, info)| info.proposer_id == proposer)
+            .count();
+        if count < OPEN_PER_MEMBER_MAX {
+            return Ok(());
+        }
+        Err(Refusal::new(
+            FrameworkError::TooManyOpenProposals,
+            format!("{count} proposals of this member are open; withdraw one first"),
+        ))
+    }
+
     /// A new proposal's id commits to the state that was read and to the signed request.
     fn proposal_id(&self, signature: Digest) -> ProposalId {
         ProposalId(sha256_parts(&[&self.root.0, &signature.0]))
-    }
-
-    /// Replay protection (`ledger-host.md` §3.2); no clock is involved.
-    fn remember(&mut self, request: &MemberRequest, id: ProposalId) -> Result<(), Refusal> {
-        if request.created_at() > CREATED_AT_MAX {
-            return Err(Refusal::new(
-                FrameworkError::InvalidCreatedAt,
-                format!("created_at {} has more than ten digits", request.created_at()),
-            ));
-        }
-        let time = format!("{:010}", request.created_at());
-        let key = format!("{time}:{}", request.signature_digest());
-        if let Some(Json(earlier)) = COSE_RECENT_PROPOSALS.get(&self.tx, &key)? {
-            return Err(Refusal::new(
-                FrameworkError::ProposalReplay,
-                format!("this signed proposal was submitted before, as {earlier}"),
-            ));
-        }
-        let mut recent: Vec<String> = COSE_RECENT_PROPOSALS
-            .rows(&self.tx)?
-            .into_iter()
-            .map(|row| row.key)
-            .collect();
-        let median = recent.get(recent.len() / 2).and_then(|key| key.split(':').next());
-        if let Some(median) = median.filter(|median| time.as_str() < *median) {
-            return Err(Refusal::new(
-                FrameworkError::ProposalCreatedTooLongAgo,
-                format!("created_at {time} is before {median}, the median of the recent proposals"),
-            ));
-        }
-        COSE_RECENT_PROPOSALS.put(&mut self.tx, &key, &Json(id.to_string()))?;
-        recent.push(key);
-        recent.sort_unstable();
-        let window = SERVICE_CONFIG
-            .get(&self.tx, &Singleton)?
-            .and_then(|row| row.0.recent_cose_proposals_window_size)
-            .unwrap_or(RECENT_PROPOSALS_DEFAULT);
-        let surplus = recent.len().saturating_sub(window as usize);
-        for key in recent.iter().take(surplus) {
-            COSE_RECENT_PROPOSALS.remove(&mut self.tx, key)?;
-        }
-        Ok(())
     }
 
     /// Keeps the signed message: every change can be traced to it.
@@ -293,68 +271,6 @@ impl Governing<'_> {
         Ok(Reply::json(200, &proposal_summary(id, &info)))
     }
 
-    fn update_state_digest(&mut self, request: &MemberRequest) -> Result<Reply, Refusal> {
-        let member = request.signer();
-        let root = SIGNATURES
-            .get(&self.tx, &Singleton)?
-            .map(|row| row.0.root.to_string())
-            .unwrap_or_default();
-        let ack = MemberAck {
-            state_digest: root.clone(),
-            cose_sign1_req: None,
-        };
-        MEMBER_ACKS.put(&mut self.tx, &member, &Json(ack))?;
-        self.record(request)?;
-        Ok(Reply::json(
-            200,
-            &json!({"memberId": member, "stateDigest": root}),
-        ))
-    }
-
-    fn acknowledge(&mut self, request: &MemberRequest) -> Result<Reply, Refusal> {
-        #[derive(Deserialize)]
-        struct Body {
-            #[serde(rename = "stateDigest")]
-            state_digest: String,
-        }
-        let member = request.signer();
-        let Some(Json(mut ack)) = MEMBER_ACKS.get(&self.tx, &member)? else {
-            return Err(Refusal::new(
-                FrameworkError::AuthorizationFailed,
-                "there is no state digest to acknowledge; ask for one first",
-            ));
-        };
-        let body: Body = serde_json::from_slice(request.payload()).map_err(|e| {
-            Refusal::new(
-                FrameworkError::InvalidInput,
-                format!("the acknowledgement's body: {e}"),
-            )
-        })?;
-        if body.state_digest != ack.state_digest {
-            return Err(Refusal::new(
-                FrameworkError::StateDigestMismatch,
-                format!("the state digest on record is {}", ack.state_digest),
-            ));
-        }
-        ack.cose_sign1_req = Some(b64::encode(request.envelope()));
-        MEMBER_ACKS.put(&mut self.tx, &member, &Json(ack))?;
-        let Some(Json(mut info)) = MEMBER_INFO.get(&self.tx, &member)? else {
-            return Err(Refusal::internal(format!(
-                "member {member} has a certificate but no row"
-            )));
-        };
-        if info.status == MemberStatus::Accepted {
-            let before = Watched::read(&self.tx)?;
-            info.status = MemberStatus::Active;
-            MEMBER_INFO.put(&mut self.tx, &member, &Json(info))?;
-            before
-                .react(&mut self.tx, self.secrets, self.entropy)
-                .map_err(Refusal::internal)?;
-            self.members_changed = true;
-        }
-        Ok(Reply::empty(204))
-    }
-
     fn proposal(&self, id: ProposalId) -> Result<Option<ProposalInfo>, Refusal> {
         Ok(PROPOSALS_INFO.get(&self.tx, &id)?.map(|row| row.0))
     }
@@ -381,7 +297,7 @@ impl Governing<'_> {
         let event = match resolution {
             Resolution::Open => ProposalEvent::StillOpen,
             Resolution::Rejected => ProposalEvent::Rejected,
-            Resolution::Accepted => match self.apply(&constitution, &context, &text) {
+            Resolution::Accepted => match self.apply(&constitution, &context, &text)? {
                 Ok(()) => ProposalEvent::Applied,
                 Err(reason) => {
                     info.failure = Some(Failure { reason, trace: None });
@@ -391,24 +307,44 @@ impl Governing<'_> {
         };
         close(&mut info, event)?;
         proposal_rows::put(&mut self.tx, &id, info.clone())?;
+        if std::mem::take(&mut self.rules_replaced) {
+            self.drop_open()?;
+        }
         Ok(info)
     }
 
+    /// Drops every open proposal: their voters had other rules before them (`governance-api.md`
+    /// §6.3, §6.6).
+    fn drop_open(&mut self) -> Result<(), Refusal> {
+        for (id, mut info) in proposal_rows::open(&self.tx)? {
+            close(&mut info, ProposalEvent::Dropped)?;
+            proposal_rows::put(&mut self.tx, &id, info)?;
+        }
+        Ok(())
+    }
+
     /// Applies a carried proposal in a child transaction: all of it, or nothing and a reason.
+    ///
+    /// A refusal means that this machine could not run the constitution just now. Then the request
+    /// that led here is refused as well, and its sender tries again.
     fn apply(
         &mut self,
         constitution: &Component,
         context: &ResolveContext,
         text: &[u8],
-    ) -> Result<(), String> {
-        let before = Watched::read(&self.tx).map_err(|e| e.to_string())?;
+    ) -> Result<Result<(), String>, Refusal> {
+        let before = Watched::read(&self.tx)?;
+        let rules = CONSTITUTION.get(&self.tx, &Singleton)?.map(|row| row.0);
         let child = self.tx.child(Context::Apply);
         let mut child = match self.guests.apply(constitution, child, context, text) {
             Ok((child, Ok(()))) => child,
-            Ok((_, Err(failed))) => return Err(format!("{}: {}", failed.action, failed.reason)),
+            Ok((_, Err(failed))) => return Ok(Err(format!("{}: {}", failed.action, failed.reason))),
+            Err(busy @ GuestFailure::Busy(_)) => return Err(busy.into()),
             Err(failure) => {
                 self.faults.push(failure.to_string());
-                return Err("the constitution failed while applying the proposal".to_owned());
+                return Ok(Err(
+                    "the constitution failed while applying the proposal".to_owned()
+                ));
             }
         };
         let members = [
@@ -421,11 +357,17 @@ impl Governing<'_> {
             .any(|table| child.write_set().table(table).is_some());
         let secrets = self.secrets;
         let entropy = &mut *self.entropy;
-        let opened = child.with_context(Context::Host, |child| before.react(child, secrets, entropy))?;
+        let opened = child.with_context(Context::Host, |child| before.react(child, secrets, entropy));
+        let opened = match opened {
+            Ok(opened) => opened,
+            Err(reason) => return Ok(Err(reason)),
+        };
+        let rules_replaced = CONSTITUTION.get(&child, &Singleton)?.map(|row| row.0) != rules;
         self.tx.absorb(child);
         self.opened |= opened;
+        self.rules_replaced |= rules_replaced;
         self.members_changed |= members_changed;
-        Ok(())
+        Ok(Ok(()))
     }
 
     /// Resolves the open proposals again after members changed, in the order of their ids, until
@@ -514,6 +456,9 @@ pub fn proposal_summary(id: ProposalId, info: &ProposalInfo) -> JsonValue {
     }
     if let Some(failure) = &info.failure {
         add("failure", json!(failure));
+    }
+    if let Some(digest) = &info.constitution_digest {
+        add("constitutionDigest", json!(digest));
     }
     summary
 }

@@ -43,9 +43,13 @@ impl Component {
 /// Why a guest gave no answer. Nothing it wrote is kept.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum GuestFailure {
-    /// Fuel, memory or time ran out: 503 `ExecutionLimit`.
+    /// Fuel or memory ran out, as it would again: 503 `ExecutionLimit`.
     #[error("the component exceeded its limits: {0}")]
     Limit(String),
+    /// This machine had no room or no time for it just then: 503 `ExecutionLimit`. It says nothing
+    /// about the component, so it never decides what becomes of a proposal.
+    #[error("the host was too busy for the component: {0}")]
+    Busy(String),
     /// It trapped: 500.
     #[error("the component trapped: {0}")]
     Trap(String),

@@ -7,11 +7,13 @@
 //! Source: `ledger-host.md` §3.2.
 
 use crypto::cose::Sign1;
+use crypto::ecdsa::twin;
+use crypto::native::MSG_SERVICE;
 use crypto::x509::Certificate;
 use crypto::{VerifySignature, sha256};
-use kv::{Raw, Read};
+use kv::{Raw, Read, Singleton};
 use model::member::MemberStatus;
-use model::tables::{MEMBER_CERTS, MEMBER_INFO};
+use model::tables::{MEMBER_CERTS, MEMBER_INFO, SERVICE_INFO};
 use model::{Digest, FrameworkError, MemberId, ProposalId};
 use serde_json::json;
 
@@ -89,6 +91,9 @@ pub enum AuthError {
     /// The signer has not acknowledged a state digest yet, or was removed.
     #[error("signer is not an active member")]
     NotActive,
+    /// It was signed for another service.
+    #[error("the message names another service than this one")]
+    OtherService,
     /// The signed proposal id is not the one in the path.
     #[error("the signed proposal id differs from the one in the path")]
     OtherProposal,
@@ -105,15 +110,16 @@ impl AuthError {
         match self {
             Self::OtherProposal => Reply::error(FrameworkError::InvalidResourceName, text),
             Self::State(_) => Reply::error(FrameworkError::InternalError, "the request failed"),
-            _ => unauthenticated(&text),
+            Self::OtherService => unauthenticated("OtherService", &text),
+            _ => unauthenticated(FrameworkError::InvalidAuthenticationInfo.code(), &text),
         }
     }
 }
 
-/// 401 for a signed message, as `ledger-host.md` §3.2 shapes it.
-fn unauthenticated(reason: &str) -> Reply {
+/// 401 for a signed message, as `ledger-host.md` §3.2 shapes it; `code` says more in the details.
+fn unauthenticated(code: &str, reason: &str) -> Reply {
     let error = FrameworkError::InvalidAuthenticationInfo;
-    let detail = json!({"auth_policy": "member_cose_sign1", "code": error.code(), "message": reason});
+    let detail = json!({"auth_policy": "member_cose_sign1", "code": code, "message": reason});
     Reply::error_with(error, "Invalid authentication credentials.", vec![detail])
         .with_header("www-authenticate", "COSE-SIGN1 realm=\"Signed request access\"")
 }
@@ -128,6 +134,7 @@ pub struct MemberRequest {
     payload: Vec<u8>,
     envelope: Vec<u8>,
     signature_digest: Digest,
+    twin_digest: Digest,
 }
 
 impl MemberRequest {
@@ -159,6 +166,7 @@ impl MemberRequest {
         message
             .verify(certificate.spki_der(), None, verifier)
             .map_err(|e| AuthError::Signature(e.to_string()))?;
+        check_service(state, &message)?;
         let got = text_header(&message, "ccf.gov.msg.type")?;
         if got != expected.as_str() {
             return Err(AuthError::Type {
@@ -186,6 +194,8 @@ impl MemberRequest {
                 .ok_or_else(|| AuthError::Malformed("the payload is detached".into()))?
                 .to_vec(),
             signature_digest: sha256(message.signature()),
+            twin_digest: twin(certificate.key_kind(), message.signature())
+                .map_or_else(|| sha256(message.signature()), |twin| sha256(&twin)),
             envelope: body.to_vec(),
         };
         request.recheck(state)?;
@@ -252,6 +262,13 @@ impl MemberRequest {
     pub const fn signature_digest(&self) -> Digest {
         self.signature_digest
     }
+
+    /// SHA-256 of the other signature that anybody can make of this one ([`crypto::ecdsa`]): a
+    /// message under it is the same message.
+    #[must_use]
+    pub const fn twin_digest(&self) -> Digest {
+        self.twin_digest
+    }
 }
 
 fn state_error(error: impl std::fmt::Display) -> AuthError {
@@ -276,6 +293,30 @@ fn certificate_of(state: &(impl Read + ?Sized), signer: &MemberId) -> Result<Cer
         .ok_or(AuthError::UnknownSigner)?;
     let pem = std::str::from_utf8(&pem).map_err(state_error)?;
     Certificate::from_pem(pem).map_err(state_error)
+}
+
+/// A message may name the service that it is for (`governance-api.md` §5.4).
+fn check_service(state: &(impl Read + ?Sized), message: &Sign1) -> Result<(), AuthError> {
+    if message.text_header(MSG_SERVICE).is_none() {
+        return Ok(());
+    }
+    let named = text_header(message, MSG_SERVICE)?;
+    let info = SERVICE_INFO
+        .get(state, &Singleton)
+        .map_err(state_error)?
+        .ok_or_else(|| state_error("the service has no certificate"))?;
+    let certificate = Certificate::from_pem(&info.0.cert).map_err(state_error)?;
+    if named != certificate.id().to_string() {
+        return Err(AuthError::OtherService);
+    }
+    Ok(())
+}
+
+/// When a kept message says it was signed, and the digest of its signature. `None` if it cannot
+/// be read: a voted constitution may write anything.
+pub(crate) fn signed_at(envelope: &[u8]) -> Option<(u64, Digest)> {
+    let message = Sign1::parse(envelope).ok()?;
+    Some((created_at(&message).ok()?, sha256(message.signature())))
 }
 
 fn text_header<'a>(message: &'a Sign1, name: &str) -> Result<&'a str, AuthError> {

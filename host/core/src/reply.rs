@@ -73,7 +73,7 @@ impl Reply {
     #[must_use]
     pub fn guest_failure(failure: &GuestFailure) -> Self {
         match failure {
-            GuestFailure::Limit(what) => Self::error(
+            GuestFailure::Limit(what) | GuestFailure::Busy(what) => Self::error(
                 FrameworkError::ExecutionLimit,
                 format!("the request exceeded an execution limit: {what}"),
             )

@@ -16,9 +16,9 @@ use kv::{Context, Json, Singleton, TableError, TxId};
 use ledger::entry::{self, Entry, FORCE_CHUNK_BEFORE};
 use ledger::merkle::Tree;
 use ledger::replay::{CannotOpen, Replay, ReplayError};
-use model::b64;
 use model::service::{HistoricalLedgerSecret, PreviousLedgerSecret, ServiceInfo, ServiceStatus};
 use model::tables::{HISTORICAL_LEDGER_SECRET, SERVICE_CONFIG, SERVICE_INFO};
+use model::{b64, proposal_rows};
 use zeroize::Zeroizing;
 
 use crate::commit::{Batch, Log, LogStart, SealError};
@@ -154,6 +154,7 @@ impl<'v> Resume<'v> {
         let mut secrets = self.secrets;
         retire_secret(&mut tx, &mut secrets, secret, boot.seqno)?;
         let node = put_node(&mut tx, setup, &identity, boot.seqno, now)?;
+        proposal_rows::reindex(&mut tx)?;
         if info.status == ServiceStatus::Open {
             let threshold = SERVICE_CONFIG
                 .get(&tx, &Singleton)?

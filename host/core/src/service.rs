@@ -144,6 +144,7 @@ impl Service {
             root: self.root,
             opened: false,
             members_changed: false,
+            rules_replaced: false,
             faults: Vec::new(),
         };
         let result = governing.execute(request);

@@ -120,7 +120,7 @@ impl Transaction {
             .map_or(0, |old| key.len().saturating_add(old.map_or(0, <[u8]>::len)));
         let total = self.written_bytes.saturating_sub(replaced).saturating_add(size);
         if total > WRITE_SET_SIZE_MAX {
-            return Err(denied(table, "the transaction would write more than 16 MiB"));
+            return Err(denied(table, "the transaction would write more than 20 MiB"));
         }
         self.written_bytes = total;
         self.writes.set(table, key, value.map(<[u8]>::to_vec));
@@ -311,12 +311,13 @@ mod tests {
         assert!(tx.put("t", &vec![0; KEY_SIZE_MAX + 1], b"").is_err());
         tx.put("t", b"k", &big).unwrap();
         tx.put("t", b"k", &big).unwrap();
+        tx.put("t", b"l", &big).unwrap();
         assert!(
-            tx.put("t", b"l", &big).is_err(),
-            "two keys and two values exceed 16 MiB"
+            tx.put("t", b"m", &big).is_err(),
+            "three values of 8 MiB exceed 20 MiB"
         );
         tx.put("t", b"k", b"small").unwrap();
-        tx.put("t", b"l", &big).unwrap();
+        tx.put("t", b"m", &big).unwrap();
     }
 
     #[test]

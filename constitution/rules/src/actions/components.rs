@@ -97,7 +97,8 @@ fn drop_unused<S: Read + Write>(state: &mut S, before: &BTreeSet<String>) -> Res
     Ok(())
 }
 
-/// Installs new rules. They decide from the next call on; open proposals stay open.
+/// Installs new rules. They decide from the next call on; the host drops every other open
+/// proposal, whose voters had the old rules before them.
 pub(crate) fn set_constitution<S: Read + Write>(state: &mut S, args: &SetConstitution) -> Result<(), Fault> {
     let before = in_use(state)?;
     let reference = tables::constitution_reference(&args.digest);

@@ -290,6 +290,7 @@ impl World {
             final_votes: None,
             vote_failures: None,
             failure: None,
+            constitution_digest: None,
         };
         self.context = Context::Host;
         tables::PROPOSALS

@@ -14,7 +14,10 @@ pub mod wrap;
 
 pub use aead::LedgerSecret;
 pub use ec::{Curve, EcKeyPair};
-pub use governance::{MSG_CREATED_AT, MSG_PROPOSAL_ID, MSG_TYPE, sign_governance_message};
+pub use governance::{
+    MSG_CREATED_AT, MSG_PROPOSAL_ID, MSG_SERVICE, MSG_TYPE, sign_governance_message,
+    sign_governance_message_for,
+};
 pub use random::{random_bytes, random_vec};
 pub use rsa::{RsaBits, RsaKeyPair};
 pub use verify::Native;

@@ -373,6 +373,7 @@ impl World {
             final_votes: None,
             vote_failures: None,
             failure: None,
+            constitution_digest: None,
         };
         self.govern(|w| {
             PROPOSALS.put(w, &key, &kv::Raw(text.into_bytes())).unwrap();

@@ -150,6 +150,7 @@ impl Guests for NativeGuests {
         for action in body(proposal).unwrap().actions {
             match apply(&mut tx, &action) {
                 Ok(()) => {}
+                Err(reason) if reason == "busy" => return Err(GuestFailure::Busy(reason)),
                 Err(reason) if reason == "trap" => return Err(GuestFailure::Trap(reason)),
                 Err(reason) => {
                     let failed = Failed {
@@ -201,7 +202,28 @@ impl Guests for NativeGuests {
 fn apply(tx: &mut Transaction, action: &RawAction) -> Result<(), String> {
     let args = &action.args;
     match action.name.as_str() {
-        "auto" | "nothing" => {}
+        // With a component it installs it, as the largest proposal that passes when it is made.
+        "auto" => {
+            if let Some(text) = args["component"].as_str() {
+                let bytes = model::b64::decode(text).unwrap();
+                let digest = crypto::sha256(&bytes).to_string();
+                tables::MODULES
+                    .put(tx, &digest, &Raw(bytes))
+                    .map_err(|e| e.to_string())?;
+            }
+        }
+        "nothing" => {}
+        "remove" => {
+            let (table, key) = (args["table"].as_str().unwrap(), args["key"].as_str().unwrap());
+            tx.remove(table, key.as_bytes()).map_err(|e| e.to_string())?;
+        }
+        "set_constitution" => {
+            let bytes = args.as_str().unwrap().as_bytes().to_vec();
+            let digest = crypto::sha256(&bytes);
+            tables::MODULES.put(tx, &digest.to_string(), &Raw(bytes)).unwrap();
+            let row = Json(tables::constitution_reference(&digest));
+            tables::CONSTITUTION.put(tx, &Singleton, &row).unwrap();
+        }
         "write" => {
             let (table, key) = (args["table"].as_str().unwrap(), args["key"].as_str().unwrap());
             tx.put(table, key.as_bytes(), args["value"].to_string().as_bytes())
@@ -212,7 +234,7 @@ fn apply(tx: &mut Transaction, action: &RawAction) -> Result<(), String> {
                 .map_err(|e| e.to_string())?;
             return Err("asked to".into());
         }
-        "trap" => return Err("trap".into()),
+        "trap" | "busy" => return Err(action.name.clone()),
         "open" => {
             let mut info = tables::SERVICE_INFO.get(tx, &Singleton).unwrap().unwrap();
             info.0.status = ServiceStatus::Open;

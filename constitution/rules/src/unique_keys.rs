@@ -1,0 +1,96 @@
+//! JSON in which no object has a key twice.
+//!
+//! Of a repeated key one reader takes the first value and another the last. Members would vote on
+//! what they read, and the service would carry out something else.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+
+/// Checks a text and keeps nothing of it.
+///
+/// # Errors
+///
+/// The parser's, or one that names the repeated key and where it is.
+pub fn check(text: &[u8]) -> Result<(), serde_json::Error> {
+    serde_json::from_slice::<UniqueKeys>(text).map(|UniqueKeys| ())
+}
+
+struct UniqueKeys;
+
+impl<'de> Deserialize<'de> for UniqueKeys {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Walk)
+    }
+}
+
+struct Walk;
+
+impl<'de> Visitor<'de> for Walk {
+    type Value = UniqueKeys;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<UniqueKeys, E> {
+        Ok(UniqueKeys)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<UniqueKeys, E> {
+        Ok(UniqueKeys)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<UniqueKeys, E> {
+        Ok(UniqueKeys)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<UniqueKeys, E> {
+        Ok(UniqueKeys)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<UniqueKeys, E> {
+        Ok(UniqueKeys)
+    }
+
+    fn visit_unit<E>(self) -> Result<UniqueKeys, E> {
+        Ok(UniqueKeys)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<UniqueKeys, A::Error> {
+        while items.next_element::<UniqueKeys>()?.is_some() {}
+        Ok(UniqueKeys)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<UniqueKeys, A::Error> {
+        let mut seen: BTreeSet<String> = BTreeSet::new();
+        while let Some(key) = fields.next_key::<String>()? {
+            if seen.contains(&key) {
+                let shown: String = key.chars().take(64).collect();
+                return Err(A::Error::custom(format!("the key {shown:?} occurs twice")));
+            }
+            seen.insert(key);
+            fields.next_value::<UniqueKeys>()?;
+        }
+        Ok(UniqueKeys)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_may_occur_once_in_each_object() {
+        check(br#"{"a":[{"a":1.5,"b":null},{"a":true}],"b":{"a":"x\n"},"c":-7}"#).unwrap();
+        for twice in [
+            r#"{"a":1,"a":1}"#,
+            r#"[{"x":{"b":1,"c":2,"b":3}}]"#,
+            r#"{"a":1,"\u0061":2}"#,
+        ] {
+            let error = check(twice.as_bytes()).unwrap_err().to_string();
+            assert!(error.contains("occurs twice"), "{twice}: {error}");
+        }
+    }
+}
