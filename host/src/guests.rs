@@ -290,7 +290,10 @@ pub(crate) fn inspect_application(
         let instance = pre.instantiate(&mut *store)?;
         instance.concordat_host_application().call_endpoints(store)
     })
-    .map_err(|e| LoadError::Mismatch(format!("it does not list its endpoints: {e}")))?;
+    .map_err(|failure| match failure {
+        GuestFailure::Busy(what) => LoadError::Busy(what),
+        other => LoadError::Mismatch(format!("it does not list its endpoints: {other}")),
+    })?;
     if endpoints.len() > ENDPOINTS_MAX {
         return Err(LoadError::Mismatch(format!(
             "it lists more than {ENDPOINTS_MAX} endpoints"

@@ -6,6 +6,7 @@
     reason = "sizes and times here are the host's own and bounded; outside data is parsed elsewhere"
 )]
 
+mod ahead;
 mod authenticate;
 pub mod config;
 pub mod executor;

@@ -5,7 +5,7 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use host_core::reply::Reply;
+use host_core::reply::{JSON, Reply};
 use host_core::service::Call;
 use host_core::{AppRequest, Component, Guests as _, State};
 use kv::Context;
@@ -14,8 +14,9 @@ use model::FrameworkError;
 use model::endpoint::CallerKind;
 use model::tables::{ENDPOINTS, SERVICE_INFO};
 
+use crate::ahead::Ahead;
 use crate::authenticate;
-use crate::executor::Handle;
+use crate::executor::{Handle, Unavailable};
 use crate::framework::{self, Endpoint, Facts, Query, ReceiptForm, Signed};
 use crate::guest_imports::now_ms;
 use crate::guests::WasmGuests;
@@ -34,6 +35,7 @@ pub(crate) struct Routes {
     framework: Router<Endpoint>,
     application: RwLock<Arc<Application>>,
     tokens: Tokens,
+    ahead: Ahead,
 }
 
 /// The application as one state describes it, kept until the tables it was read from change.
@@ -111,6 +113,7 @@ impl Routes {
             framework: framework::router(),
             application: RwLock::new(Arc::new(application)),
             tokens: Tokens::new(),
+            ahead: Ahead::new(),
             handle,
         }
     }
@@ -193,16 +196,20 @@ impl Routes {
         };
         if signed == Signed::Propose && verified.payload().len() > LARGE_PROPOSAL_BYTES {
             let payload = verified.payload().to_vec();
-            self.validate_ahead(Arc::clone(state), payload).await;
+            if let Err(refused) = self.validate_ahead(Arc::clone(state), payload).await {
+                return refused.reply().into();
+            }
         }
         self.submit(Call::Governance(verified)).await
     }
 
     /// Compiles what a large proposal carries before the writer sees it, by validating it on a
     /// snapshot. The verdict is dropped; the writer's own counts.
-    async fn validate_ahead(&self, state: Arc<State>, proposal: Vec<u8>) {
+    async fn validate_ahead(&self, state: Arc<State>, proposal: Vec<u8>) -> Result<(), Unavailable> {
+        let turn = self.ahead.turn().await?;
         let guests = Arc::clone(&self.guests);
         let ahead = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
             if let Some(constitution) = Component::constitution(&state.store) {
                 let tx = state.trial(Context::Decide);
                 if let Err(error) = guests.validate(&constitution, tx, &proposal) {
@@ -213,6 +220,7 @@ impl Routes {
         if ahead.await.is_err() {
             tracing::error!("validating ahead panicked");
         }
+        Ok(())
     }
 
     async fn submit(&self, call: Call) -> Answer {
@@ -243,6 +251,9 @@ impl Routes {
             Ok(found) => found,
             Err(reply) => return reply.into(),
         };
+        if let Err(reply) = check_media_type(&request) {
+            return reply.into();
+        }
         let now = now_ms();
         let caller = match authenticate::caller(&*state, &self.tokens, &request, &route.callers, now / 1000) {
             Ok(caller) => caller,
@@ -311,8 +322,10 @@ impl Routes {
         mut call: AppRequest,
         state: Arc<State>,
     ) -> Result<AppRequest, Reply> {
+        let turn = self.ahead.turn().await.map_err(Unavailable::reply)?;
         let guests = Arc::clone(&self.guests);
         let prepared = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
             let tx = state.trial(Context::Update);
             call.transaction = tx.id();
             let result = guests.prepare(&component, tx, &call);
@@ -354,6 +367,18 @@ fn settle<'a, T>(request: &Request, found: Found<'a, T>) -> Result<(&'a T, Param
             let text = format!("this path takes {allow}");
             Err(Reply::error(FrameworkError::UnsupportedHttpVerb, text).with_header("allow", allow))
         }
+    }
+}
+
+/// The application reads JSON. A body that does not say what it is passes; one that says that it
+/// is something else is refused before anybody looks at it (decision 42).
+fn check_media_type(request: &Request) -> Result<(), Reply> {
+    match request.media_type() {
+        Some(other) if !request.body.is_empty() && !other.eq_ignore_ascii_case(JSON) => Err(Reply::error(
+            FrameworkError::UnsupportedContentType,
+            "bodies have content-type application/json",
+        )),
+        _ => Ok(()),
     }
 }
 

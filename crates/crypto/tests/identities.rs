@@ -282,7 +282,7 @@ fn both_signatures_of_a_pair_verify() {
         };
         let signature = key.sign_fixed(b"message").unwrap();
         let twin = crypto::ecdsa::twin(kind, &signature).unwrap();
-        let verifiers: [&dyn crypto::VerifySignature; 2] = [&Native, &crypto::Portable];
+        let verifiers: [&dyn VerifySignature; 2] = [&Native, &Portable];
         for (verifier, signature) in verifiers.iter().flat_map(|v| [(v, &signature), (v, &twin)]) {
             verifier
                 .verify(alg, key.spki_der(), b"message", signature)

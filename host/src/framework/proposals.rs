@@ -18,7 +18,8 @@ fn summary(id: &ProposalId, info: &ProposalInfo) -> JsonValue {
     });
     let body = with(body, "finalVotes", info.final_votes.as_ref());
     let body = with(body, "voteFailures", info.vote_failures.as_ref());
-    with(body, "failure", info.failure.as_ref())
+    let body = with(body, "failure", info.failure.as_ref());
+    with(body, "constitutionDigest", info.constitution_digest.as_ref())
 }
 
 fn no_such_proposal() -> Failure {

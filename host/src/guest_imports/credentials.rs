@@ -7,7 +7,7 @@ use crypto::spki::{KeyKind, jwk_to_spki, spki_from_public_key_pem, spki_key_kind
 use crypto::x509::Certificate as ParsedCertificate;
 
 use crate::guests::constitution_bindings::concordat::host::credentials::{Certificate, Host, Route};
-use crate::guests::{CallState, inspect_application, inspect_constitution};
+use crate::guests::{CallState, LoadError, inspect_application, inspect_constitution};
 
 /// Longest JWK, in bytes: an RSA-4096 key with a certificate chain fits.
 const JWK_BYTES_MAX: usize = 64 * 1024;
@@ -48,6 +48,10 @@ impl Host for CallState {
         component: Vec<u8>,
     ) -> wasmtime::Result<Result<(String, Vec<Route>), String>> {
         let inspected = inspect_application(&self.services.loader, &self.services, &component);
+        if let Err(busy @ LoadError::Busy(_)) = inspected {
+            // Not an answer about the component: the call as a whole has to be tried again.
+            return Err(busy.into());
+        }
         Ok(inspected.map_err(|e| e.to_string()).and_then(|(digest, routes)| {
             let route = |route: crate::guests::Route| {
                 let mut row = serde_json::to_value(&route.row).map_err(|e| e.to_string())?;

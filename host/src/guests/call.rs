@@ -8,6 +8,7 @@ use model::Digest;
 use wasmtime::component::Resource;
 use wasmtime::{Engine, Store, Trap};
 
+use super::LoadError;
 use super::bindings::{Reader, Writer};
 use super::engine::{FUEL_PER_CALL, Limiter, TICKS_PER_CALL, TICKS_PER_DECISION};
 use crate::guest_imports::Services;
@@ -78,8 +79,11 @@ pub(crate) fn run<R>(
     store
         .set_fuel(FUEL_PER_CALL)
         .map_err(|e| GuestFailure::Trap(format!("{e:#}")))?;
-    let ticks = match store.data().transaction.as_ref().map(Transaction::context) {
+    let context = store.data().transaction.as_ref().map(Transaction::context);
+    let ticks = match context {
         Some(Context::Decide | Context::Apply) => TICKS_PER_DECISION,
+        // Nobody waits behind it, and it is there for what takes long.
+        _ if store.data().pass == Pass::Prepare => TICKS_PER_DECISION,
         _ => TICKS_PER_CALL,
     };
     store.set_epoch_deadline(ticks);
@@ -89,17 +93,38 @@ pub(crate) fn run<R>(
     }
 }
 
-/// Fuel, memory and time are limits; everything else is a trap (decision 37).
+/// Fuel and memory are limits of the component; time and room in the pool are this machine's at
+/// this moment, also where a nested call met them. Everything else is a trap (decision 37).
 fn classify(error: &wasmtime::Error, refused_growth: bool) -> GuestFailure {
     if refused_growth {
         return GuestFailure::Limit("memory".to_owned());
     }
+    if let Some(LoadError::Busy(what)) = error.downcast_ref::<LoadError>() {
+        return GuestFailure::Busy(what.clone());
+    }
     match error.downcast_ref::<Trap>() {
         Some(Trap::OutOfFuel) => GuestFailure::Limit("fuel".to_owned()),
-        Some(Trap::Interrupt) => GuestFailure::Limit("time".to_owned()),
+        Some(Trap::Interrupt) => GuestFailure::Busy("time".to_owned()),
         _ if error.is::<wasmtime::PoolConcurrencyLimitError>() => {
-            GuestFailure::Limit("too many calls at a time".to_owned())
+            GuestFailure::Busy("too many calls at a time".to_owned())
         }
         _ => GuestFailure::Trap(format!("{error:#}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shortage_of_the_machine_is_not_a_limit_of_the_component() {
+        let nested = wasmtime::Error::from(LoadError::Busy("time".to_owned()));
+        for (error, expected) in [
+            (Trap::Interrupt.into(), GuestFailure::Busy("time".to_owned())),
+            (nested.context("an import"), GuestFailure::Busy("time".to_owned())),
+            (Trap::OutOfFuel.into(), GuestFailure::Limit("fuel".to_owned())),
+        ] {
+            assert_eq!(classify(&error, false), expected);
+        }
     }
 }

@@ -51,6 +51,9 @@ pub enum LoadError {
     /// It asks for an interface that its world does not offer.
     #[error("component imports {0}, which its world does not offer")]
     ForeignImport(String),
+    /// This machine had no room or no time to look at it; says nothing about the component.
+    #[error("the host was too busy to look at the component: {0}")]
+    Busy(String),
     /// It does not export what its world demands.
     #[error("component does not fit its world: {0}")]
     Mismatch(String),
