@@ -21,6 +21,11 @@ fn issuers_are_enabled_rotated_and_addressed_per_contract() {
         json!({"kid": "k", "contractId": "c2"}),
         "not accepted",
     );
+    // The application appends numbers to it, and the whole names a key.
+    let long = |len| json!({"kid": "k".repeat(len), "contractId": "c1"});
+    world.refuses("enable_oidc_issuer", long(108), "more than 107");
+    let longest = json!([{"name": "enable_oidc_issuer", "args": long(107)}]);
+    assert_eq!(world.validate(longest), Ok(()));
     // One proposal may do it all.
     let all = json!([
         {"name": "enable_oidc_issuer", "args": {"kid": "k", "contractId": "c1"}},

@@ -4,11 +4,15 @@
 use cleanroom_model::ContractId;
 use cleanroom_model::actions::{Action, EnableOidcIssuer, OfIssuer, SetOidcIssuerUrl};
 use cleanroom_model::governance::{OIDC_ISSUERS, OidcIssuer, issuer_key};
+use cleanroom_model::ids::IDENTIFIER_LEN_MAX;
 use kv::{Json, Read, Write};
 
 use super::contracts::require_accepted;
-use crate::fault::Fault;
+use crate::fault::{Fault, require};
 
+/// Longest key id that members may give: the application appends `-` and a number of up to 20
+/// digits, and the whole must be an identifier again.
+const KID_LEN_MAX: usize = IDENTIFIER_LEN_MAX - 21;
 /// Longest issuer address, in bytes.
 const ISSUER_URL_LEN_MAX: usize = 1024;
 
@@ -33,8 +37,11 @@ pub(crate) fn enabled_by<'a>(
     )
 }
 
-/// The contract, if one is named, must be accepted.
+/// The contract, if one is named, must be accepted, and numbered key ids must be identifiers.
 pub(crate) fn check_enable(state: &impl Read, args: &EnableOidcIssuer) -> Result<(), Fault> {
+    require(args.kid.as_str().len() <= KID_LEN_MAX, || {
+        format!("kid has more than {KID_LEN_MAX} characters")
+    })?;
     require_contract(state, args.contract_id.as_ref())
 }
 
