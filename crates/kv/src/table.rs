@@ -68,7 +68,8 @@ pub trait Read {
     fn get(&self, table: &str, key: &[u8]) -> Result<Option<Versioned<Vec<u8>>>, Denied>;
 
     /// Rows whose key starts with `prefix` and is greater than `after`, in ascending key order,
-    /// at most `limit`.
+    /// at most `limit`. There may be more even if fewer come, since long rows make short pages;
+    /// only an empty page (of a `limit` above 0) is the end.
     ///
     /// # Errors
     ///
@@ -223,20 +224,45 @@ impl<K: Key, V: Value> Table<K, V> {
         prefix: &[u8],
     ) -> Result<Vec<Entry<K, V>>, TableError> {
         let mut rows = Vec::new();
+        self.visit(state, prefix, |row| {
+            rows.push(Entry {
+                key: row.key,
+                value: V::from_bytes(&row.value)?,
+                version: row.version,
+            });
+            Ok(())
+        })?;
+        Ok(rows)
+    }
+
+    /// Hands over every row whose key starts with these bytes, with its value as stored. Only a
+    /// page of rows is in memory at a time: for lists that need little of large values.
+    ///
+    /// # Errors
+    ///
+    /// [`TableError::Denied`] if the table is closed to this context, [`TableError::Malformed`]
+    /// if a key does not decode or `visit` says so.
+    pub fn visit(
+        &self,
+        state: &(impl Read + ?Sized),
+        prefix: &[u8],
+        mut visit: impl FnMut(Entry<K, Vec<u8>>) -> Result<(), Malformed>,
+    ) -> Result<(), TableError> {
         let mut after: Option<Vec<u8>> = None;
         loop {
             let page = state.scan(self.name, prefix, after.as_deref(), PAGE_ROWS)?;
-            let last_page = u32::try_from(page.len()).is_ok_and(|rows| rows < PAGE_ROWS);
-            after = page.last().map(|row| row.key.clone());
+            // A page may be short because its rows are long; only an empty one is the end.
+            let Some(last) = page.last() else {
+                return Ok(());
+            };
+            after = Some(last.key.clone());
             for row in page {
-                rows.push(Entry {
+                let row = Entry {
                     key: K::from_bytes(&row.key).map_err(|e| self.malformed(e))?,
-                    value: V::from_bytes(&row.value).map_err(|e| self.malformed(e))?,
+                    value: row.value,
                     version: row.version,
-                });
-            }
-            if last_page {
-                return Ok(rows);
+                };
+                visit(row).map_err(|e| self.malformed(e))?;
             }
         }
     }

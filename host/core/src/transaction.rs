@@ -10,8 +10,9 @@ use ledger::limits::{KEY_SIZE_MAX, TABLE_NAME_SIZE_MAX, VALUE_SIZE_MAX, WRITE_SE
 
 /// Most rows that one scan gives; `Table::rows` pages by the same number.
 pub const SCAN_ROWS_MAX: u32 = 1000;
-/// Most bytes that one scan gives to a guest.
-pub const SCAN_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Most bytes that one scan gives to a guest, unless the first row alone is longer. Far below a
+/// guest's memory, so that it can take a page and work on it.
+pub const SCAN_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// A snapshot of the store with an overlay of writes.
 #[derive(Clone, Debug)]
@@ -209,8 +210,8 @@ impl Read for Transaction {
             bytes = bytes
                 .saturating_add(row.key.len())
                 .saturating_add(row.value.len());
-            if bytes > bytes_max {
-                return Err(denied(table, "the rows exceed 32 MiB; ask for fewer at a time"));
+            if bytes > bytes_max && !rows.is_empty() {
+                break;
             }
             rows.push(row);
         }
@@ -318,6 +319,25 @@ mod tests {
         );
         tx.put("t", b"k", b"small").unwrap();
         tx.put("t", b"m", &big).unwrap();
+    }
+
+    #[test]
+    fn long_rows_make_short_pages_and_every_row_is_reached() {
+        let mut tx = Transaction::new(Store::default(), Context::Update, ID);
+        let long = vec![0; SCAN_BYTES_MAX / 2];
+        for key in ["a", "b", "c"] {
+            tx.put("t", key.as_bytes(), &long).unwrap();
+        }
+        tx.put("t", b"d", &vec![0; SCAN_BYTES_MAX + 1]).unwrap();
+        assert_eq!(keys(&tx, "", None, 100), ["a"]);
+        assert_eq!(keys(&tx, "", Some("a"), 100), ["b"]);
+        assert_eq!(
+            keys(&tx, "", Some("c"), 100),
+            ["d"],
+            "a row that is too long comes alone"
+        );
+        let table: kv::Table<kv::Raw, kv::Raw> = kv::Table::new("t");
+        assert_eq!(table.rows(&tx).unwrap().len(), 4);
     }
 
     #[test]
