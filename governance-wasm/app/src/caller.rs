@@ -2,9 +2,10 @@
 
 use std::str::FromStr as _;
 
+use cleanroom_model::actions::AccountType;
 use cleanroom_model::api::{Approver, ApproverKind};
 use cleanroom_model::error_codes::ErrorCode;
-use cleanroom_model::governance::USER_IDENTITIES;
+use cleanroom_model::governance::{USER_IDENTITIES, UserIdentity};
 use cleanroom_model::ids::Identifier;
 use model::member::{MemberInfo, MemberRoles, MemberStatus};
 use model::tables::{MEMBER_INFO, USER_INFO};
@@ -51,7 +52,7 @@ pub(crate) fn token_claims(claims_json: &str) -> Result<JsonValue, Refusal> {
 /// The registered principal behind the call.
 ///
 /// Certificates were looked up by the host. Tokens must belong to a registered identity: its id
-/// is `oid`, else `sub`; its tenant is `tid`, else the issuer; its issuer, if recorded, the key's.
+/// is `oid`, else `sub`; its tenant is `tid`, else the issuer; its issuer the key's.
 pub(crate) fn known(call: &Call<'_>) -> Result<Known, Refusal> {
     match &call.request.caller {
         Caller::Member(principal) => certificate(principal, ApproverKind::Member),
@@ -120,12 +121,7 @@ fn token(call: &Call<'_>, issuer: &str, claims_json: &str) -> Result<Known, Refu
         .get(call.state, &approver_id)?
         .ok_or_else(unregistered)?
         .0;
-    if identity
-        .data
-        .issuer
-        .as_deref()
-        .is_some_and(|registered| registered != issuer)
-    {
+    if !may_speak(&identity, issuer) {
         return Err(Refusal::new(
             ErrorCode::CallerNotAuthorized,
             format!("user identity {id} is registered for another issuer than {issuer:.256}"),
@@ -149,6 +145,19 @@ fn token(call: &Call<'_>, issuer: &str, claims_json: &str) -> Result<Known, Refu
         tenant: Some(tenant.to_owned()),
         active: true,
     })
+}
+
+/// Whether tokens of `issuer` may speak for the identity: the issuer that was voted with it, or,
+/// of a `microsoft` account without one, its Entra tenant's. Anybody else who has a registered
+/// key could otherwise assert any `oid` and `tid`.
+fn may_speak(identity: &UserIdentity, issuer: &str) -> bool {
+    if let Some(registered) = &identity.data.issuer {
+        return registered == issuer;
+    }
+    let tenant = &identity.data.tenant_id;
+    identity.account_type == AccountType::Microsoft.as_str()
+        && (issuer == format!("https://login.microsoftonline.com/{tenant}/v2.0")
+            || issuer == format!("https://sts.windows.net/{tenant}/"))
 }
 
 /// A member's record.

@@ -36,8 +36,29 @@ fn tokens_are_tied_to_identity_issuer_and_tenant() {
         .is(403, "CallerTenantNotAuthorized");
     // An Entra user: the object id names it, the tenant is the token's.
     world.set_identity("oid-1", None, "t-1");
-    let entra = token(json!({"oid": "oid-1", "sub": "pairwise", "tid": "t-1"}));
-    assert_eq!(world.post(&entra, path, json!(null)).status, 200);
+    let claims = json!({"oid": "oid-1", "sub": "pairwise", "tid": "t-1"}).to_string();
+    let mut from = |issuer: &str| {
+        let caller = Caller::Token {
+            issuer: issuer.into(),
+            claims_json: claims.clone(),
+        };
+        world.post(&caller, path, json!(null))
+    };
+    for issuer in [
+        "https://login.microsoftonline.com/t-1/v2.0",
+        "https://sts.windows.net/t-1/",
+    ] {
+        assert_eq!(from(issuer).status, 200, "{issuer}");
+    }
+    // Whoever else is registered as an issuer may claim any object id and tenant.
+    for issuer in [
+        ISSUER,
+        "https://login.microsoftonline.com/t-2/v2.0",
+        "https://login.microsoftonline.com/t-1/v2.0/",
+        "https://sts.windows.net/t-1",
+    ] {
+        from(issuer).is(403, "CallerNotAuthorized");
+    }
 }
 
 #[test]

@@ -27,6 +27,8 @@ use crate::host::NativeHost;
 
 /// 2026-11-21, in Unix milliseconds.
 pub const NOW_MS: u64 = 1_795_220_000_000;
+/// Far less than the host's, so that lists of a few rows have several pages.
+const SCAN_BYTES_MAX: usize = 4096;
 pub const ISSUER: &str = "https://login.example/";
 
 /// Hex id of a member: its first letter's byte, 32 times.
@@ -125,8 +127,15 @@ impl Read for Transaction {
         self.check(table, false)?;
         let store = self.merged();
         let rows = store.scan(table, prefix, after).take(limit as usize);
+        let mut bytes = 0;
+        // Long rows make short pages, as with the host.
         Ok(rows
-            .map(|r| Entry {
+            .enumerate()
+            .take_while(|(index, r)| {
+                bytes += r.key.len() + r.value.len();
+                *index == 0 || bytes <= SCAN_BYTES_MAX
+            })
+            .map(|(_, r)| Entry {
                 key: r.key.to_vec(),
                 value: r.value.to_vec(),
                 version: r.version,
@@ -291,7 +300,7 @@ impl World {
 
     pub fn set_identity(&mut self, id: &str, issuer: Option<&str>, tenant: &str) {
         let identity = UserIdentity {
-            account_type: "oidc".into(),
+            account_type: if issuer.is_some() { "oidc" } else { "microsoft" }.into(),
             invitation_id: None,
             data: UserIdentityData {
                 tenant_id: tenant.into(),
@@ -363,9 +372,14 @@ impl World {
 
     /// A proposal with one action.
     pub fn propose(&mut self, digit: char, state: ProposalState, action: &str, args: JsonValue) -> String {
+        let text = json!({ "actions": [{ "name": action, "args": args }] }).to_string();
+        self.propose_text(digit, state, text)
+    }
+
+    /// A proposal of this text.
+    pub fn propose_text(&mut self, digit: char, state: ProposalState, text: String) -> String {
         let id = digit.to_string().repeat(64);
         let key: model::ProposalId = id.parse().unwrap();
-        let text = json!({ "actions": [{ "name": action, "args": args }] }).to_string();
         let info = ProposalInfo {
             proposer_id: member_id("ann").parse().unwrap(),
             state,
@@ -380,6 +394,21 @@ impl World {
             model::proposal_rows::put(w, &key, info).unwrap();
         });
         id
+    }
+
+    /// Position of the last commit.
+    pub fn last_seqno(&self) -> u64 {
+        self.seqno
+    }
+
+    /// A token policy of a contract.
+    pub fn welcome_tokens(&mut self, contract: &str, claims: JsonValue) {
+        let policy: PolicyAlternative = serde_json::from_value(json!({ "claims": claims })).unwrap();
+        let key = Pair(
+            contract.parse().unwrap(),
+            Pair("jwt".parse().unwrap(), "default".parse().unwrap()),
+        );
+        self.govern(|w| CLEAN_ROOM_POLICIES.put(w, &key, &Json(policy)).unwrap());
     }
 
     pub fn pass_time(&self, ms: u64) {
