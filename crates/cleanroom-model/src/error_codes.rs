@@ -197,6 +197,8 @@ codes! {
     BallotAlreadySubmitted = 409,
     /// The run id belongs to another query.
     RunIdInUse = 409,
+    /// Somebody else put a secret under this id.
+    SecretIdInUse = 409,
     /// The version sent is not the current one.
     PreconditionFailed = 412,
     /// Ours.

@@ -321,6 +321,10 @@ pub struct OidcKey {
 pub struct Secret {
     /// The value.
     pub value: String,
+    /// The member or user who put it; absent if a workload did. The id alone does not tell: its
+    /// parts may contain the `_` that joins them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<Approver>,
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ use crate::document_state::{self, Loaded};
 use crate::documents;
 use crate::reply::Refusal;
 use crate::request::Call;
-use crate::secrets;
+use crate::secrets::{self, PutBy};
 
 /// A document of the run, loaded and parsed.
 struct Used {
@@ -385,25 +385,33 @@ fn secret_ids(call: &Call<'_>, contract: &ContractId, used: &[Used]) -> Result<V
             continue;
         };
         let document = &dataset.loaded.key.1;
-        let owner = &dataset.loaded.draft.creator.approver_id;
-        let own = dek_secret
-            .strip_prefix(owner.as_str())
-            .is_some_and(|rest| rest.starts_with('_'));
-        if !own {
-            return Err(Refusal::new(
+        let creator = &dataset.loaded.draft.creator;
+        let owner = &creator.approver_id;
+        let not_own = || {
+            Refusal::new(
                 ErrorCode::UnexpectedSecretIdFormat,
                 format!("dataset {document} names a secret that its owner {owner} did not put"),
-            ));
+            )
+        };
+        let own_form = dek_secret
+            .strip_prefix(owner.as_str())
+            .is_some_and(|rest| rest.starts_with('_'));
+        if !own_form {
+            return Err(not_own());
         }
-        if !secrets::exists(call, contract, dek_secret)? {
+        // The form of the id proves nothing: both of its parts may contain the separator.
+        let Some(put_by) = secrets::put_by(call, contract, dek_secret)? else {
             return Err(Refusal::new(
                 ErrorCode::SecretNotFound,
                 format!("the key of dataset {document} has not been put ({dek_secret:.257})"),
             )
             .with_details(vec![json!({
                 "code": "SecretMissing", "documentId": document, "secretId": dek_secret,
-                "approverId": owner, "approverIdType": dataset.loaded.draft.creator.approver_id_type,
+                "approverId": owner, "approverIdType": creator.approver_id_type,
             })]));
+        };
+        if put_by != PutBy::Principal(creator.clone()) {
+            return Err(not_own());
         }
         if !ids.contains(dek_secret) {
             ids.push(dek_secret.clone());

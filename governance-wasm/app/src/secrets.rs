@@ -1,6 +1,7 @@
 //! Secrets: put by members, users and unrestricted workloads; given to admitted workloads only
 //! (`attestation-secrets-oidc.md` §2).
 
+use cleanroom_model::api::Approver;
 use cleanroom_model::error_codes::ErrorCode;
 use cleanroom_model::ids::{ContractId, IDENTIFIER_LEN_MAX, Identifier};
 use cleanroom_model::policy::WorkloadRole;
@@ -11,7 +12,6 @@ use serde_json::{Value as JsonValue, json};
 
 use crate::admission::{self, Binding, Purpose};
 use crate::caller;
-use crate::contracts::require_exists;
 use crate::releases;
 use crate::reply::{Answer, Refusal, Reply};
 use crate::request::{Call, Caller};
@@ -33,7 +33,7 @@ struct PutBody {
 pub(crate) fn put(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
     let contract: ContractId = call.id("contractId")?;
     let name: Identifier = call.id("secretName")?;
-    let (prefix, body): (String, PutBody) = if matches!(call.request.caller, Caller::Anonymous) {
+    let (owner, body): (Option<Approver>, PutBody) = if matches!(call.request.caller, Caller::Anonymous) {
         let purpose = Purpose {
             kind: "secret-put",
             name: name.as_str(),
@@ -49,12 +49,11 @@ pub(crate) fn put(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
         admitted.require_role(call, changes, purpose, &[])?;
         let body = serde_json::from_slice(&admitted.data)
             .map_err(|_| Refusal::new(ErrorCode::InvalidInput, "data is not a JSON object with a value"))?;
-        (WORKLOAD_PREFIX.to_owned(), body)
+        (None, body)
     } else {
         let known = caller::known(call)?;
         known.require_active()?;
-        require_exists(call, &contract)?;
-        (known.who.approver_id.to_string(), call.body()?)
+        (Some(known.who), call.body()?)
     };
     let value = match body.value {
         Some(JsonValue::String(value)) if !value.is_empty() => value,
@@ -72,12 +71,22 @@ pub(crate) fn put(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
             format!("value is longer than {VALUE_LEN_MAX} characters"),
         ));
     }
+    let prefix = owner
+        .as_ref()
+        .map_or(WORKLOAD_PREFIX, |owner| owner.approver_id.as_str());
     let secret_id = format!("{prefix}_{name}");
-    SECRETS.put(
-        changes,
-        &Pair(contract, secret_id.clone()),
-        &Json(Secret { value }),
-    )?;
+    let key = Pair(contract, secret_id.clone());
+    // Both parts may contain the separator: alice's x_k and alice_x's k are one id.
+    if SECRETS
+        .get(call.state, &key)?
+        .is_some_and(|row| row.0.owner != owner)
+    {
+        return Err(Refusal::new(
+            ErrorCode::SecretIdInUse,
+            format!("secret {secret_id} was put by somebody else; choose another name"),
+        ));
+    }
+    SECRETS.put(changes, &key, &Json(Secret { value, owner }))?;
     Reply::json(&json!({ "secretId": secret_id }))
 }
 
@@ -85,17 +94,27 @@ pub(crate) fn put(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
 pub(crate) fn list(call: &Call<'_>) -> Answer {
     caller::known(call)?;
     let contract: ContractId = call.id("contractId")?;
-    let value: Vec<JsonValue> = SECRETS
-        .rows_with_prefix(call.state, &contract.key_prefix())?
-        .into_iter()
-        .map(|row| json!({ "secretId": row.key.1 }))
-        .collect();
+    let mut value: Vec<JsonValue> = Vec::new();
+    SECRETS.visit(call.state, &contract.key_prefix(), |row| {
+        value.push(json!({ "secretId": row.key.1 }));
+        Ok(())
+    })?;
     Reply::json(&json!({ "value": value }))
 }
 
-/// Whether a contract has a secret.
-pub(crate) fn exists(call: &Call<'_>, contract: &ContractId, id: &str) -> Result<bool, Refusal> {
-    Ok(SECRETS.has(call.state, &Pair(contract.clone(), id.to_owned()))?)
+/// Who put a secret.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum PutBy {
+    /// A member or user.
+    Principal(Approver),
+    /// An admitted workload.
+    Workload,
+}
+
+/// Who put the contract's secret `id`; none if there is no such secret.
+pub(crate) fn put_by(call: &Call<'_>, contract: &ContractId, id: &str) -> Result<Option<PutBy>, Refusal> {
+    let row = SECRETS.get(call.state, &Pair(contract.clone(), id.to_owned()))?;
+    Ok(row.map(|row| row.0.owner.map_or(PutBy::Workload, PutBy::Principal)))
 }
 
 /// A full secret id: two identifiers joined by `_`.

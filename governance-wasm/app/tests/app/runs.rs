@@ -327,6 +327,39 @@ fn a_dataset_cannot_draw_somebody_elses_key_into_a_run() {
 }
 
 #[test]
+fn whoever_put_a_key_owns_it_whatever_its_id_reads_like() {
+    let mut world = world();
+    // This is also what the key `flights` of the user `una_x` is called.
+    let (owner, namesake) = ("una_x", "una");
+    world.set_identity(owner, Some(crate::world::ISSUER), crate::world::ISSUER);
+    let data = dataset(owner, "flights", "read", json!(null));
+    for (publisher, id) in [(namesake, "mine"), (owner, "theirs")] {
+        let version = publish(&mut world, publisher, id, &data, &[publisher]);
+        accept(&mut world, publisher, id, &version);
+    }
+    let path = "/contracts/c1/secrets/flights";
+    world.put(&user(owner), path, json!({"value": "v"})).ok();
+    for (publisher, id, allowed) in [(namesake, "mine", false), (owner, "theirs", true)] {
+        let mut query = query("select 1");
+        query["application"]["inputDataset"][0]["specification"] = json!(id);
+        let name = format!("q-{id}");
+        let voters = [publisher, "una", "ugo", "uma"];
+        let voters = voters.get(usize::from(publisher == "una")..).unwrap();
+        let version = publish(&mut world, "una", &name, &query, voters);
+        for voter in voters {
+            accept(&mut world, voter, &name, &version);
+        }
+        let target = format!("/contracts/c1/queries/{name}/runs/r-{id}");
+        let answer = world.attested_write(&workload(LAUNCHER), "POST", &target, json!({}));
+        if allowed {
+            answer.ok();
+        } else {
+            answer.is(400, "UnexpectedSecretIdFormat");
+        }
+    }
+}
+
+#[test]
 fn a_query_weaker_than_an_owners_floor_is_refused() {
     let mut world = world();
     for (id, privacy, admitted) in [
