@@ -21,6 +21,7 @@ use crate::document_state::{self, Loaded};
 use crate::proposals;
 use crate::reply::{Answer, Refusal, Reply};
 use crate::request::{Call, Caller};
+use crate::token_policy;
 
 /// Whether something may go on, and if not, who says so.
 #[derive(Clone, Debug)]
@@ -72,7 +73,7 @@ fn contract_option(call: &Call<'_>) -> Result<ContractOption, Refusal> {
 /// `POST /contracts/{contractId}/runtimeoptions/{option}/status`
 pub(crate) fn contract_status(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
     let option = contract_option(call)?;
-    let contract = known_or_admitted(call, changes)?;
+    let (contract, _) = known_or_admitted(call, changes)?;
     let Some(accepted) = contracts::accepted(call, &contract)? else {
         return Reply::json(&not_accepted(&contract).view());
     };
@@ -91,12 +92,22 @@ pub(crate) fn contract_status(call: &Call<'_>, changes: &mut dyn Write) -> Answe
     let actions: Vec<&str> = actions.iter().map(String::as_str).collect();
     Reply::json(&json!({
         "status": voted_option(call, &contract, name)?,
-        "proposalIds": proposals::open_for_contract(call, contract.as_str(), &actions)?,
+        "proposalIds": proposals::open_for_contract(call, &contract, &actions)?,
     }))
 }
 
-/// Members and users ask as themselves; nobody else without evidence.
-fn known_or_admitted(call: &Call<'_>, changes: &mut dyn Write) -> Result<ContractId, Refusal> {
+/// Who asks for a status.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Asker {
+    /// A member or user.
+    Principal,
+    /// A clean room, by evidence or by a token that the contract's policy admits.
+    Workload,
+}
+
+/// Members and users ask as themselves; nobody else without evidence, or a token that satisfies
+/// the contract's policy.
+fn known_or_admitted(call: &Call<'_>, changes: &mut dyn Write) -> Result<(ContractId, Asker), Refusal> {
     let contract: ContractId = call.id("contractId")?;
     if matches!(call.request.caller, Caller::Anonymous) {
         let purpose = Purpose {
@@ -104,10 +115,17 @@ fn known_or_admitted(call: &Call<'_>, changes: &mut dyn Write) -> Result<Contrac
             name: call.text("option"),
         };
         admission::admit(call, changes, &call.body()?, Binding::Optional, None, purpose)?;
-    } else {
-        caller::known(call)?;
+        return Ok((contract, Asker::Workload));
     }
-    Ok(contract)
+    match (caller::known(call), &call.request.caller) {
+        (Ok(_), _) => Ok((contract, Asker::Principal)),
+        (Err(_), Caller::Token { claims_json, .. })
+            if token_policy::check(call, &contract, claims_json).is_ok() =>
+        {
+            Ok((contract, Asker::Workload))
+        }
+        (Err(refusal), _) => Err(refusal),
+    }
 }
 
 fn voted_option(call: &Call<'_>, contract: &ContractId, name: &str) -> Result<OptionStatus, Refusal> {
@@ -227,7 +245,14 @@ fn document_option(call: &Call<'_>) -> Result<DocumentOption, Refusal> {
 pub(crate) fn document_status(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
     let option = document_option(call)?;
     let document: DocumentId = call.id("documentId")?;
-    let contract = known_or_admitted(call, changes)?;
+    let (contract, asker) = known_or_admitted(call, changes)?;
+    if asker == Asker::Workload && option == DocumentOption::Execution {
+        // What a clean room may execute is decided by both, and it may well ask only here.
+        let by_contract = contract_execution(call, &contract)?;
+        if matches!(by_contract, Consent::Disabled(_)) {
+            return Reply::json(&by_contract.view());
+        }
+    }
     let loaded = document_state::load(call, &Pair(contract, document.clone()))?;
     Reply::json(&document_consent(call, &document, loaded.as_ref(), option)?.view())
 }

@@ -16,6 +16,7 @@ use serde_json::Value as JsonValue;
 use serde_json::value::RawValue;
 
 use crate::caller;
+use crate::nesting::require_shallow;
 use crate::proposals;
 use crate::reply::{Answer, Refusal, Reply};
 use crate::request::Call;
@@ -50,6 +51,7 @@ pub(crate) fn put(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
     };
     let data: JsonValue = serde_json::from_str(data.get())
         .map_err(|e| Refusal::new(ErrorCode::InvalidInput, format!("data is not JSON: {e}")))?;
+    require_shallow("data", &data)?;
     let key = id.to_bytes();
     let current = call.state.get(CONTRACTS.name(), &key)?.map(|row| row.version);
     check_version(current, body.version.as_deref(), ErrorCode::ContractAlreadyExists)?;
@@ -111,11 +113,9 @@ fn check_required_members(call: &Call<'_>, data: &JsonValue) -> Result<(), Refus
 
 /// The open proposal that names the contract.
 fn proposal_of(call: &Call<'_>, id: &ContractId) -> Result<Option<ProposalId>, Refusal> {
-    Ok(
-        proposals::open_for_contract(call, id.as_str(), &["set_contract"])?
-            .into_iter()
-            .next(),
-    )
+    Ok(proposals::open_for_contract(call, id, &["set_contract"])?
+        .into_iter()
+        .next())
 }
 
 #[derive(Deserialize)]
@@ -226,24 +226,20 @@ pub(crate) fn list(call: &Call<'_>) -> Answer {
         }
     };
     let mut items: BTreeMap<ContractId, (DocumentState, TxId)> = BTreeMap::new();
-    let proposed: Vec<String> = proposals::open(call)?
-        .into_iter()
-        .flat_map(|proposal| proposal.actions)
-        .filter(|action| action.name == "set_contract")
-        .filter_map(|action| action.args.get("contractId")?.as_str().map(ToOwned::to_owned))
-        .collect();
-    for row in CONTRACTS.rows(call.state)? {
-        let is_proposed = proposed.iter().any(|id| id == row.key.as_str());
-        let state = if is_proposed {
+    let proposed = proposals::proposed_contracts(call)?;
+    CONTRACTS.visit(call.state, &[], |row| {
+        let state = if proposed.contains(&row.key) {
             DocumentState::Proposed
         } else {
             DocumentState::Draft
         };
         items.insert(row.key, (state, row.version));
-    }
-    for row in ACCEPTED_CONTRACTS.rows(call.state)? {
+        Ok(())
+    })?;
+    ACCEPTED_CONTRACTS.visit(call.state, &[], |row| {
         items.insert(row.key, (DocumentState::Accepted, row.version));
-    }
+        Ok(())
+    })?;
     let value: Vec<ListItem> = items
         .into_iter()
         .filter(|(_, (state, _))| filter.is_none_or(|wanted| wanted == *state))

@@ -1,19 +1,22 @@
 //! User documents: drafts by their creators, decided by their approvers (`governance-api.md` §9).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cleanroom_model::api::{Approver, DocumentState, PutUserDocument, SubmitBallot};
 use cleanroom_model::error_codes::ErrorCode;
 use cleanroom_model::ids::{ContractId, DocumentId};
 use cleanroom_model::policy::WorkloadRole;
 use cleanroom_model::tables::{DocumentKey, USER_DOCUMENTS, UserDocumentDraft};
+use kv::codec::Value as _;
 use kv::{Json, Pair, Write};
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::admission::{self, Binding, Purpose};
 use crate::caller;
 use crate::contracts::{check_version, require_exists};
 use crate::document_state::{self, Loaded};
+use crate::nesting::require_shallow;
 use crate::releases;
 use crate::reply::{Answer, Refusal, Reply};
 use crate::request::Call;
@@ -68,6 +71,7 @@ pub(crate) fn put(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
     let data = body
         .data
         .ok_or_else(|| Refusal::new(ErrorCode::DataMissing, "data is mandatory"))?;
+    require_shallow("data", &data)?;
     require_exists(call, &key.0)?;
     let current = existing.as_ref().map(|loaded| loaded.version);
     check_version(
@@ -136,6 +140,20 @@ pub(crate) fn read(call: &Call<'_>) -> Answer {
     Reply::json(&require(call, &key_of(call)?)?.view())
 }
 
+/// What lists look at; content may be large and is skipped.
+#[derive(Deserialize, Serialize)]
+struct Labelled {
+    #[serde(default)]
+    labels: Option<BTreeMap<String, String>>,
+}
+
+#[derive(Serialize)]
+struct Item {
+    id: DocumentId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    labels: Option<BTreeMap<String, String>>,
+}
+
 /// `GET /contracts/{contractId}/userdocuments?labelSelector=name:value,…`
 pub(crate) fn list(call: &Call<'_>) -> Answer {
     caller::known(call)?;
@@ -143,19 +161,19 @@ pub(crate) fn list(call: &Call<'_>) -> Answer {
     let query = call.query()?;
     let selector = selector(query.get("labelSelector").map_or("", String::as_str))?;
     let mut value = Vec::new();
-    for row in USER_DOCUMENTS.rows_with_prefix(call.state, &contract.key_prefix())? {
-        let labels = row.value.0.labels;
+    USER_DOCUMENTS.visit(call.state, &contract.key_prefix(), |row| {
+        let Labelled { labels } = Json::<Labelled>::from_bytes(&row.value)?.0;
         let matches = selector
             .iter()
             .all(|(name, wanted)| labels.as_ref().and_then(|labels| labels.get(name)) == Some(wanted));
         if matches {
-            let mut item = json!({ "id": row.key.1 });
-            if let (Some(labels), Some(item)) = (labels, item.as_object_mut()) {
-                item.insert("labels".into(), json!(labels));
-            }
-            value.push(item);
+            value.push(Item {
+                id: row.key.1,
+                labels,
+            });
         }
-    }
+        Ok(())
+    })?;
     Reply::json(&json!({ "value": value }))
 }
 

@@ -5,20 +5,22 @@
 
 use cleanroom_model::error_codes::ErrorCode;
 use cleanroom_model::ids::{ContractId, Identifier};
-use cleanroom_model::policy::PolicyType;
 use cleanroom_model::tables::{EVENTS, EventRow, LATEST_EVENTS, RELEASES, sequence};
-use kv::codec::{Key as _, Value as _};
+use kv::codec::Key as _;
 use kv::{Json, Pair, Write};
-use serde_json::{Value as JsonValue, json};
+use serde::{Deserialize, Serialize};
+use serde_json::Value as JsonValue;
+use serde_json::value::RawValue;
 
 use crate::admission::{self, Binding, Purpose};
 use crate::caller;
-use crate::matching::claim_mismatches;
-use crate::proof::{Body, POLICY_MISSING, timestamp_digits};
+use crate::nesting::require_shallow;
+use crate::proof::{Body, timestamp_digits};
 use crate::reply::{Answer, Refusal, Reply};
 use crate::request::{Call, Caller, parse_id};
 use crate::runs;
 use crate::time::iso_8601;
+use crate::token_policy;
 
 /// Scope under which releases and refusals are read.
 const RELEASES_SCOPE: &str = "releases";
@@ -61,7 +63,7 @@ pub(crate) fn put(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
     let (timestamp, data) = match &call.request.caller {
         Caller::Token { claims_json, .. } => {
             let timestamp = timestamp_digits(body.timestamp.as_ref())?;
-            check_token(call, &contract, claims_json)?;
+            token_policy::check(call, &contract, claims_json)?;
             let data = body
                 .data
                 .as_deref()
@@ -94,6 +96,7 @@ pub(crate) fn put(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
     };
     let data: JsonValue = serde_json::from_slice(&data)
         .map_err(|_| Refusal::new(ErrorCode::InvalidInput, "data is not base64 of JSON"))?;
+    require_shallow("data", &data)?;
     append(
         call,
         changes,
@@ -120,30 +123,6 @@ fn append(
     let key = Pair(contract, Pair(series.scope, Pair(series.id, at)));
     EVENTS.put(changes, &key, &Json(event))?;
     Ok(())
-}
-
-/// A token may write events if its claims satisfy an alternative of type `jwt`.
-fn check_token(call: &Call<'_>, contract: &ContractId, claims_json: &str) -> Result<(), Refusal> {
-    let claims = caller::token_claims(claims_json)?;
-    let mut details = Vec::new();
-    let mut found_policy = false;
-    for placed in admission::alternatives(call, contract)? {
-        found_policy = true;
-        if placed.policy_type != PolicyType::Jwt {
-            continue;
-        }
-        let found = claim_mismatches(placed.id.as_str(), &placed.policy.claims, |name| claims.get(name));
-        if found.is_empty() {
-            return Ok(());
-        }
-        details.extend(found.iter().map(crate::matching::Mismatch::detail));
-    }
-    let message = if found_policy {
-        "The token's claims do not match the contract policy."
-    } else {
-        POLICY_MISSING
-    };
-    Err(Refusal::new(ErrorCode::VerifyJwtAttestationFailed, message).with_details(details))
 }
 
 /// Which part of a series is asked for.
@@ -188,10 +167,18 @@ fn range(call: &Call<'_>) -> Result<Option<Range>, Refusal> {
     if from.is_none() && to.is_none() {
         return Ok(None);
     }
+    // Beyond the last position there is nothing to promise a history of; only the position right
+    // behind it may be asked for, by those who wait for more.
     let committed = call.request.committed.seqno;
+    if to.is_some_and(|to| to > committed) || from.is_some_and(|from| from > committed.saturating_add(1)) {
+        return Err(Refusal::new(
+            ErrorCode::InvalidParameter,
+            format!("the last committed position is {committed}"),
+        ));
+    }
     Ok(Some(Range {
         from: from.unwrap_or(1).max(1),
-        to: to.unwrap_or(committed).min(committed),
+        to: to.unwrap_or(committed),
         page: page.min(PAGE_MAX),
     }))
 }
@@ -219,61 +206,73 @@ pub(crate) fn list(call: &Call<'_>) -> Answer {
         },
         None => return latest(call, contract, &series),
     };
-    let after = [
-        prefix.as_slice(),
-        sequence(range.from.saturating_sub(1)).as_bytes(),
-    ]
-    .concat();
-    let mut value = Vec::new();
-    let mut next = None;
-    for row in rows(call, table, &prefix, after, range.page)? {
-        if row.version.seqno > range.to {
-            break;
+    let page = page(call, table, &prefix, &range, |seqno, stored| {
+        if releases {
+            let data = serde_json::from_slice(stored)?;
+            return Ok(View::release(&contract, seqno, data));
         }
-        if value.len() as u64 == range.page {
-            next = Some(row.version.seqno);
-            break;
-        }
-        value.push(if releases {
-            let release: JsonValue = serde_json::from_slice(&row.value)
-                .map_err(|e| Refusal::new(ErrorCode::InternalError, e.to_string()))?;
-            json!({ "scope": RELEASES_SCOPE, "id": contract, "seqno": row.version.seqno, "data": release })
-        } else {
-            let event = Json::<EventRow>::from_bytes(&row.value)
-                .map_err(|e| Refusal::new(ErrorCode::InternalError, e.to_string()))?;
-            view(&series, row.version.seqno, &event.0)
-        });
-    }
-    let mut answer = json!({ "value": value });
-    if let (Some(next), Some(fields)) = (next, answer.as_object_mut()) {
-        let link = format!(
+        let event: StoredEvent = serde_json::from_slice(stored)?;
+        Ok(View::event(&series, seqno, event))
+    })?;
+    let next_link = page.next.map(|next| {
+        format!(
             "/app/contracts/{contract}/events?from_seqno={next}&to_seqno={}&id={}&scope={}&max_seqno_per_page={}",
             range.to, series.id, series.scope, range.page
-        );
-        fields.insert("nextLink".into(), json!(link));
-    }
-    Reply::json(&answer)
+        )
+    });
+    Reply::json(&List {
+        value: page.value,
+        next_link,
+    })
 }
 
-/// One row more than a page, to know whether there is another.
-fn rows(
+/// Bytes of stored rows after which a page ends early: an answer stays within a call's memory
+/// however long the events are.
+const PAGE_BYTES: usize = 2 * 1024 * 1024;
+
+struct Page {
+    value: Vec<View>,
+    /// Position of the first row that did not fit.
+    next: Option<u64>,
+}
+
+/// The rows of a range, up to a page.
+fn page(
     call: &Call<'_>,
     table: &str,
     prefix: &[u8],
-    mut after: Vec<u8>,
-    page: u64,
-) -> Result<Vec<kv::RawEntry>, Refusal> {
-    const ROWS: u32 = 1000;
-    let mut found = Vec::new();
+    range: &Range,
+    view: impl Fn(u64, &[u8]) -> serde_json::Result<View>,
+) -> Result<Page, Refusal> {
+    const ROWS: u64 = 1000;
+    let before_first = sequence(range.from.saturating_sub(1));
+    let mut after = [prefix, before_first.as_bytes()].concat();
+    let mut value: Vec<View> = Vec::new();
+    let mut bytes = 0_usize;
     loop {
-        let batch = call.state.scan(table, prefix, Some(&after), ROWS)?;
-        let complete = u32::try_from(batch.len()).is_ok_and(|rows| rows < ROWS);
-        if let Some(last) = batch.last() {
-            after.clone_from(&last.key);
-        }
-        found.extend(batch);
-        if complete || found.len() as u64 > page {
-            return Ok(found);
+        // One more than is missing, to know whether there is another page.
+        let missing = range.page.saturating_sub(value.len() as u64).saturating_add(1);
+        let limit = u32::try_from(missing.min(ROWS)).unwrap_or(1);
+        let rows = call.state.scan(table, prefix, Some(&after), limit)?;
+        let Some(last) = rows.last() else {
+            return Ok(Page { value, next: None });
+        };
+        after.clone_from(&last.key);
+        for row in rows {
+            let seqno = row.version.seqno;
+            if seqno > range.to {
+                return Ok(Page { value, next: None });
+            }
+            if value.len() as u64 == range.page || bytes >= PAGE_BYTES {
+                return Ok(Page {
+                    value,
+                    next: Some(seqno),
+                });
+            }
+            bytes = bytes.saturating_add(row.value.len());
+            let shown =
+                view(seqno, &row.value).map_err(|e| Refusal::new(ErrorCode::InternalError, e.to_string()))?;
+            value.push(shown);
         }
     }
 }
@@ -286,18 +285,76 @@ fn latest(call: &Call<'_>, contract: ContractId, series: &Series) -> Answer {
             contract,
             Pair(series.scope.clone(), Pair(series.id.clone(), at.0)),
         );
-        if let Some(row) = EVENTS.get_versioned(call.state, &key)? {
-            value.push(view(series, row.version.seqno, &row.value.0));
+        if let Some(row) = call.state.get(EVENTS.name(), &key.to_bytes())? {
+            let event = serde_json::from_slice(&row.value)
+                .map_err(|e| Refusal::new(ErrorCode::InternalError, e.to_string()))?;
+            value.push(View::event(series, row.version.seqno, event));
         }
     }
-    Reply::json(&json!({ "value": value }))
+    Reply::json(&List {
+        value,
+        next_link: None,
+    })
 }
 
-/// Both spellings of the ISO time: client generations differ.
-fn view(series: &Series, seqno: u64, event: &EventRow) -> JsonValue {
-    let iso = event.timestamp.parse().map(iso_8601).unwrap_or_default();
-    json!({
-        "scope": series.scope, "id": series.id, "seqno": seqno, "timestamp": event.timestamp,
-        "timestamp_iso": iso, "timestampIso": iso, "data": event.data,
-    })
+/// An event as stored; its data stay text.
+#[derive(Deserialize)]
+struct StoredEvent {
+    timestamp: String,
+    data: Box<RawValue>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct List {
+    value: Vec<View>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_link: Option<String>,
+}
+
+/// An event or a release as it is read.
+#[derive(Serialize)]
+struct View {
+    scope: String,
+    id: String,
+    seqno: u64,
+    #[serde(flatten)]
+    time: Option<ViewTime>,
+    data: Box<RawValue>,
+}
+
+/// The writer's time. Both spellings of the ISO form: client generations differ.
+#[derive(Serialize)]
+struct ViewTime {
+    timestamp: String,
+    timestamp_iso: String,
+    #[serde(rename = "timestampIso")]
+    timestamp_iso_camel: String,
+}
+
+impl View {
+    fn event(series: &Series, seqno: u64, event: StoredEvent) -> Self {
+        let iso = event.timestamp.parse().map(iso_8601).unwrap_or_default();
+        Self {
+            scope: series.scope.clone(),
+            id: series.id.to_string(),
+            seqno,
+            time: Some(ViewTime {
+                timestamp: event.timestamp,
+                timestamp_iso: iso.clone(),
+                timestamp_iso_camel: iso,
+            }),
+            data: event.data,
+        }
+    }
+
+    fn release(contract: &ContractId, seqno: u64, data: Box<RawValue>) -> Self {
+        Self {
+            scope: RELEASES_SCOPE.to_owned(),
+            id: contract.to_string(),
+            seqno,
+            time: None,
+            data,
+        }
+    }
 }

@@ -23,7 +23,7 @@ pub(crate) fn read(call: &Call<'_>) -> Answer {
         add_claims(&mut union, view.claims.clone());
     }
     Reply::json(&json!({
-        "proposalIds": proposals::open_for_contract(call, contract.as_str(), &["set_clean_room_policy"])?,
+        "proposalIds": proposals::open_for_contract(call, &contract, &["set_clean_room_policy"])?,
         "policy": union,
         "alternatives": views,
     }))

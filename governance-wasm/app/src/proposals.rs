@@ -1,64 +1,131 @@
-//! Open proposals of the members, as far as the application shows them.
+//! Open proposals of the members, as far as the application shows them: which actions they hold
+//! and for which contract.
+//!
+//! A proposal may carry a component of several megabytes, and drafts are read while it is open. So
+//! only an outline is decoded, one proposal at a time; the rest is skipped.
 
+use std::collections::BTreeSet;
+use std::fmt;
+
+use cleanroom_model::ids::ContractId;
 use model::tables::PROPOSALS;
 use model::{ProposalId, proposal_rows};
 use serde::Deserialize;
-use serde_json::Value as JsonValue;
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_json::value::RawValue;
 
 use crate::reply::Refusal;
 use crate::request::Call;
 
-/// One action of a proposal.
-#[derive(Clone, Debug, Deserialize)]
-pub(crate) struct OpenAction {
-    pub(crate) name: String,
-    #[serde(default)]
-    pub(crate) args: JsonValue,
-}
-
+/// Names that outlines look for.
 #[derive(Deserialize)]
-struct Body {
-    actions: Vec<OpenAction>,
+#[serde(field_identifier, rename_all = "camelCase")]
+enum Field {
+    Actions,
+    Name,
+    Args,
+    ContractId,
+    #[serde(other)]
+    Other,
 }
 
-/// An open proposal.
-#[derive(Clone, Debug)]
-pub(crate) struct OpenProposal {
-    pub(crate) id: ProposalId,
-    pub(crate) actions: Vec<OpenAction>,
+/// Members of an object that outlines look for, as text. Of repeated ones the last counts, as
+/// everywhere where proposals are read.
+#[derive(Default)]
+struct Members<'a> {
+    actions: Option<&'a RawValue>,
+    name: Option<&'a RawValue>,
+    args: Option<&'a RawValue>,
+    contract_id: Option<&'a RawValue>,
 }
 
-/// Every open proposal, by id.
-pub(crate) fn open(call: &Call<'_>) -> Result<Vec<OpenProposal>, Refusal> {
-    let mut open = Vec::new();
+impl<'de> Deserialize<'de> for Members<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Object;
+
+        impl<'de> Visitor<'de> for Object {
+            type Value = Members<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Self::Value, M::Error> {
+                let mut members = Members::default();
+                while let Some(field) = map.next_key::<Field>()? {
+                    let slot = match field {
+                        Field::Actions => &mut members.actions,
+                        Field::Name => &mut members.name,
+                        Field::Args => &mut members.args,
+                        Field::ContractId => &mut members.contract_id,
+                        Field::Other => {
+                            map.next_value::<IgnoredAny>()?;
+                            continue;
+                        }
+                    };
+                    *slot = Some(map.next_value()?);
+                }
+                Ok(members)
+            }
+        }
+
+        deserializer.deserialize_map(Object)
+    }
+}
+
+fn parsed<'a, T: Deserialize<'a>>(text: Option<&'a RawValue>) -> Option<T> {
+    serde_json::from_str(text?.get()).ok()
+}
+
+/// An action's name and the contract it is about. Actions without either are left out; they do
+/// not hide the others.
+fn outline(action: &RawValue) -> Option<(String, ContractId)> {
+    let action: Members<'_> = parsed(Some(action))?;
+    let args: Members<'_> = parsed(action.args)?;
+    let contract: String = parsed(args.contract_id)?;
+    Some((parsed(action.name)?, contract.parse().ok()?))
+}
+
+/// Calls `visit` for every action of an open proposal that is about a contract.
+fn visit_open(call: &Call<'_>, mut visit: impl FnMut(&ProposalId, &str, ContractId)) -> Result<(), Refusal> {
     for (id, _) in proposal_rows::open(call.state)? {
         let Some(text) = PROPOSALS.get(call.state, &id)? else {
             continue;
         };
-        if let Ok(body) = serde_json::from_slice::<Body>(&text.0) {
-            open.push(OpenProposal {
-                id,
-                actions: body.actions,
-            });
+        let Ok(body) = serde_json::from_slice::<Members<'_>>(&text.0) else {
+            continue;
+        };
+        for action in parsed::<Vec<&RawValue>>(body.actions).unwrap_or_default() {
+            if let Some((name, contract)) = outline(action) {
+                visit(&id, &name, contract);
+            }
         }
     }
-    Ok(open)
+    Ok(())
 }
 
-/// Ids of open proposals with an action of one of these names for this contract.
+/// Ids of open proposals with an action of one of these names for this contract, ascending.
 pub(crate) fn open_for_contract(
     call: &Call<'_>,
-    contract: &str,
+    contract: &ContractId,
     actions: &[&str],
-) -> Result<Vec<ProposalId>, Refusal> {
-    Ok(open(call)?
-        .into_iter()
-        .filter(|proposal| {
-            proposal.actions.iter().any(|action| {
-                actions.contains(&action.name.as_str())
-                    && action.args.get("contractId").and_then(JsonValue::as_str) == Some(contract)
-            })
-        })
-        .map(|proposal| proposal.id)
-        .collect())
+) -> Result<BTreeSet<ProposalId>, Refusal> {
+    let mut found = BTreeSet::new();
+    visit_open(call, |id, name, about| {
+        if actions.contains(&name) && about == *contract {
+            found.insert(*id);
+        }
+    })?;
+    Ok(found)
+}
+
+/// Contracts that an open proposal would accept.
+pub(crate) fn proposed_contracts(call: &Call<'_>) -> Result<BTreeSet<ContractId>, Refusal> {
+    let mut found = BTreeSet::new();
+    visit_open(call, |_, name, contract| {
+        if name == "set_contract" {
+            found.insert(contract);
+        }
+    })?;
+    Ok(found)
 }

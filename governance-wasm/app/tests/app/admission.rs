@@ -325,4 +325,15 @@ fn a_consent_check_is_attested_or_by_somebody_known() {
     world
         .attested(&workload('c'), target)
         .is(400, "VerifySnpAttestationFailed");
+    // A clean room may show a token that the contract's policy admits.
+    let app = |name: &str| crate::world::token(json!({"sub": "app", "appid": name}));
+    world
+        .post(&app("app-1"), target, JsonValue::Null)
+        .is(403, "CallerNotAuthorized");
+    world.welcome_tokens("c1", json!({"appid": ["app-1"]}));
+    let status = world.post(&app("app-1"), target, JsonValue::Null).ok();
+    assert_eq!(status, json!({"status": "enabled"}));
+    world
+        .post(&app("app-2"), target, JsonValue::Null)
+        .is(403, "CallerNotAuthorized");
 }

@@ -119,6 +119,40 @@ fn a_contract_is_proposed_while_its_proposal_is_open_and_cannot_change_then() {
 }
 
 #[test]
+fn an_action_that_cannot_be_outlined_hides_no_other() {
+    let mut world = World::new();
+    let created = world.put(&member("ann"), "/contracts/c1", json!({"data": 1}));
+    created.ok();
+    let text = r#"{"actions":[
+        {"name":"set_wasm_app","args":"x"}, {"name":7,"args":{"contractId":"c1"}}, 5, {},
+        {"name":"set_contract","name":"set_contract","args":{"contractId":"no id"},
+         "args":{"contractId":"c9","contractId":"c1","contract":{"data":[1,{"a":2}]}}}
+    ]}"#;
+    let id = world.propose_text('2', ProposalState::Open, text.into());
+    world.propose_text('3', ProposalState::Open, "not JSON".into());
+    let read = world.post(&member("bob"), "/contracts/c1", json!(null)).ok();
+    assert_eq!(
+        (&read["state"], &read["proposalId"]),
+        (&json!("Proposed"), &json!(id))
+    );
+    let list = world.get(&member("bob"), "/contracts?state=Proposed").ok();
+    assert_eq!(list["value"][0]["id"], "c1");
+}
+
+#[test]
+fn lists_of_long_contracts_have_every_id() {
+    let mut world = World::new();
+    for n in 0..5 {
+        let path = format!("/contracts/c{n}");
+        world
+            .put(&member("ann"), &path, json!({"data": "x".repeat(3000)}))
+            .ok();
+    }
+    let list = world.get(&member("ann"), "/contracts").ok();
+    assert_eq!(list["value"].as_array().unwrap().len(), 5);
+}
+
+#[test]
 fn an_accepted_contract_shows_its_votes_and_is_immutable() {
     let mut world = World::new();
     world.accept_contract("c1", json!("hello"));

@@ -250,6 +250,35 @@ fn an_admitted_workload_reads_what_members_read_but_only_if_accepted() {
 }
 
 #[test]
+fn a_clean_room_may_execute_what_contract_and_document_allow() {
+    let mut world = world();
+    let pod = workload('a');
+    world.welcome("c1", "default", &pod, json!({}));
+    world.welcome_tokens("c1", json!({"appid": ["app-1"]}));
+    let version = publish(&mut world, &[&user("ugo")]);
+    vote(&mut world, &user("ugo"), &version, "accepted").ok();
+    let switch = "/contracts/c1/runtimeoptions/execution/disable";
+    world.post(&member("ann"), switch, json!(null)).ok();
+    let execution = format!("{DOC}/runtimeoptions/execution/status");
+    let app = crate::world::token(json!({"sub": "app", "appid": "app-1"}));
+    let answers = [
+        world.attested(&pod, &execution).ok(),
+        world.post(&app, &execution, json!(null)).ok(),
+    ];
+    for answer in answers {
+        assert_eq!(answer["reason"]["code"], "ContractDisabled");
+    }
+    // Its approvers ask for the document's own switches.
+    let own = world.post(&user("ugo"), &execution, json!(null)).ok();
+    assert_eq!(own, json!({"status": "enabled"}));
+    let telemetry = format!("{DOC}/runtimeoptions/telemetry/status");
+    assert_eq!(
+        world.attested(&pod, &telemetry).ok(),
+        json!({"status": "enabled"})
+    );
+}
+
+#[test]
 fn one_approver_is_enough_to_disable_and_needed_to_enable() {
     let mut world = world();
     let version = publish(&mut world, &[&user("ugo"), &user("uma")]);

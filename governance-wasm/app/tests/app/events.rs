@@ -1,7 +1,6 @@
 //! Events and the trace of releases (`governance-api.md` §15).
 
 use governance_app::Caller;
-use kv::{Json, Pair};
 use model::b64;
 use serde_json::{Value as JsonValue, json};
 
@@ -71,13 +70,70 @@ fn history_is_paged_by_events_and_series_are_apart() {
     }
     assert_eq!((seen, pages), (vec![0, 1, 2, 3, 4], 3));
     // Polling behind the last event is an empty page.
+    let last = world.last_seqno();
+    let series = "/contracts/c1/events?id=job&scope=s";
     let poll = world
-        .get(
-            &member("ann"),
-            "/contracts/c1/events?id=job&scope=s&from_seqno=100000",
-        )
+        .get(&member("ann"), &format!("{series}&from_seqno={}", last + 1))
         .ok();
     assert_eq!(poll, json!({"value": []}));
+    // Positions that are not committed yet have no history.
+    for beyond in [
+        format!("from_seqno={}", last + 2),
+        format!("to_seqno={}", last + 1),
+        format!("from_seqno={}&to_seqno={}", last + 1, last + 1),
+    ] {
+        world
+            .get(&member("ann"), &format!("{series}&{beyond}"))
+            .is(400, "InvalidParameter");
+    }
+}
+
+/// Text of arrays within arrays.
+fn nested(levels: usize) -> String {
+    format!("{}{}", "[".repeat(levels), "]".repeat(levels))
+}
+
+#[test]
+fn what_could_not_be_read_again_is_not_written() {
+    let (mut world, pod) = world();
+    let data = |levels| serde_json::from_str::<JsonValue>(&nested(levels)).unwrap();
+    let target = "/contracts/c1/events";
+    world
+        .attested_write(&pod, "PUT", target, data(127))
+        .is(400, "InvalidInput");
+    world.attested_write(&pod, "PUT", target, data(64)).ok();
+    let body = |levels| format!("{{\"data\":{}}}", nested(levels)).into_bytes();
+    for path in ["/contracts/c2", "/contracts/c1/userdocuments/d"] {
+        world
+            .call(&member("ann"), "PUT", path, &body(126))
+            .is(400, "InvalidInput");
+        assert_eq!(world.call(&member("ann"), "PUT", path, &body(64)).status, 200);
+        assert_eq!(world.post(&member("ann"), path, json!(null)).status, 200);
+    }
+    for list in [target, "/contracts/c1/events?from_seqno=1", "/contracts"] {
+        assert_eq!(world.get(&member("ann"), list).status, 200, "{list}");
+    }
+}
+
+#[test]
+fn a_page_of_long_events_ends_early_and_leads_on() {
+    let (mut world, pod) = world();
+    let target = "/contracts/c1/events";
+    for n in 0..5 {
+        let data = json!({"n": n, "text": "x".repeat(600_000)});
+        world.attested_write(&pod, "PUT", target, data).ok();
+    }
+    let mut link = format!("{target}?from_seqno=1");
+    let mut counts = Vec::new();
+    loop {
+        let page = world.get(&member("ann"), &link).ok();
+        counts.push(page["value"].as_array().unwrap().len());
+        match page["nextLink"].as_str() {
+            Some(next) => link = next.strip_prefix("/app").unwrap().to_owned(),
+            None => break,
+        }
+    }
+    assert_eq!(counts, [4, 1]);
 }
 
 #[test]
@@ -121,16 +177,7 @@ fn members_do_not_write_events_and_tokens_only_if_the_policy_says_so() {
     world
         .put(&writer, target, body.clone())
         .is(400, "VerifyJwtAttestationFailed");
-    let policy = serde_json::from_value(json!({"claims": {"appid": ["app-1"]}})).unwrap();
-    let key = Pair(
-        "c1".parse().unwrap(),
-        Pair("jwt".parse().unwrap(), "default".parse().unwrap()),
-    );
-    world.govern(|w| {
-        cleanroom_model::governance::CLEAN_ROOM_POLICIES
-            .put(w, &key, &Json(policy))
-            .unwrap();
-    });
+    world.welcome_tokens("c1", json!({"appid": ["app-1"]}));
     assert_eq!(world.put(&writer, target, body.clone()).status, 204);
     let other = token(json!({"sub": "una", "appid": "app-2"}));
     let refused = world.put(&other, target, body.clone());
