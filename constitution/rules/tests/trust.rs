@@ -4,7 +4,7 @@
 
 mod common;
 
-use cleanroom_model::governance::{OIDC_ISSUERS, USER_IDENTITIES};
+use cleanroom_model::governance::{OIDC_ISSUERS, USER_IDENTITIES, USER_REGISTRATIONS};
 use common::World;
 use model::tables;
 use serde_json::{Value as JsonValue, json};
@@ -158,12 +158,23 @@ fn an_identity_stays_with_its_issuer_and_tenant() {
         user("microsoft", json!({"tenantId": "https://one"})),
         "another issuer",
     );
+    let since = |world: &World| {
+        let row = USER_REGISTRATIONS.get_versioned(world, &"u1".parse().unwrap());
+        row.unwrap().map(|row| row.version)
+    };
+    let registered = since(&world);
+    world.now = kv::TxId::new(world.now.view, world.now.seqno + 1);
     world.carry(
         "set_user_identity",
         user("oidc", json!({"issuer": "https://one", "identifier": "anna"})),
     );
+    assert!(
+        registered.is_some() && since(&world) == registered,
+        "an update is no registration"
+    );
     world.carry("remove_user_identity", json!({"id": "u1"}));
     world.carry("remove_user_identity", json!({"id": "u1"}));
+    assert_eq!(since(&world), None);
     world.carry(
         "set_user_identity",
         user("oidc", json!({"issuer": "https://two"})),

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use kv::{Category, Json, Pair, Table};
+use kv::{Category, Json, Pair, Table, Unit};
 use model::{MemberId, ProposalId, TxId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as JsonValue;
@@ -83,6 +83,10 @@ pub struct UserIdentityData {
 /// `remove_user_identity`.
 pub const USER_IDENTITIES: Table<Identifier, Json<UserIdentity>> =
     Table::new("public:ccf.gov.user_identities");
+
+/// Since when token users are registered: the transaction that last wrote the row. Written when
+/// an identity is new, not when it is updated; removed with it.
+pub const USER_REGISTRATIONS: Table<Identifier, Unit> = Table::new("public:ccf.gov.user_registrations");
 
 /// Runtime options that members vote on: logging and telemetry of a contract.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]

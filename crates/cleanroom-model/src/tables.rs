@@ -101,6 +101,9 @@ pub struct UserDocumentDraft {
 pub struct DocumentDecision {
     /// The draft's version.
     pub version: TxId,
+    /// The transaction that froze the approvers. Whoever is registered later is not the approver
+    /// that was meant, even under the same id.
+    pub began: TxId,
     /// Who decides, frozen.
     pub approvers: Vec<Approver>,
     /// Ballots so far, in order.

@@ -5,10 +5,11 @@ use std::str::FromStr as _;
 use cleanroom_model::actions::AccountType;
 use cleanroom_model::api::{Approver, ApproverKind};
 use cleanroom_model::error_codes::ErrorCode;
-use cleanroom_model::governance::{USER_IDENTITIES, UserIdentity};
+use cleanroom_model::governance::{USER_IDENTITIES, USER_REGISTRATIONS, UserIdentity};
 use cleanroom_model::ids::Identifier;
+use kv::TxId;
 use model::member::{MemberInfo, MemberRoles, MemberStatus};
-use model::tables::{MEMBER_INFO, USER_INFO};
+use model::tables::{MEMBER_CERTS, MEMBER_INFO, USER_CERTS, USER_INFO};
 use model::{MemberId, UserId};
 use serde_json::Value as JsonValue;
 
@@ -206,4 +207,27 @@ pub(crate) fn exists(call: &Call<'_>, approver: &Approver) -> Result<bool, Refus
             }
         }
     }
+}
+
+/// The transaction since which the approver has been registered without a break, if it is now.
+/// Updates of its data do not count.
+pub(crate) fn registered_since(call: &Call<'_>, approver: &Approver) -> Result<Option<TxId>, Refusal> {
+    let id = &approver.approver_id;
+    if approver.approver_id_type == ApproverKind::Member {
+        let Ok(member) = id.as_str().parse::<MemberId>() else {
+            return Ok(None);
+        };
+        let row = MEMBER_CERTS.get_versioned(call.state, &member)?;
+        return Ok(row.map(|row| row.version));
+    }
+    if USER_IDENTITIES.has(call.state, id)? {
+        let row = USER_REGISTRATIONS.get_versioned(call.state, id)?;
+        // Identities from before registrations were kept are older than any decision.
+        return Ok(Some(row.map_or_else(TxId::default, |row| row.version)));
+    }
+    let Ok(user) = id.as_str().parse::<UserId>() else {
+        return Ok(None);
+    };
+    let row = USER_CERTS.get_versioned(call.state, &user)?;
+    Ok(row.map(|row| row.version))
 }

@@ -43,7 +43,8 @@ pub(crate) fn load(call: &Call<'_>, key: &DocumentKey) -> Result<Option<Loaded>,
 }
 
 /// One rejection rejects; so does an approver who is gone before voting, since nobody could ever
-/// complete the decision.
+/// complete the decision. It stays so if the id is registered again: that is a new registration,
+/// perhaps somebody else's, and rejection is final.
 fn state_of(call: &Call<'_>, decision: &DocumentDecision) -> Result<DocumentState, Refusal> {
     if decision
         .ballots
@@ -57,7 +58,8 @@ fn state_of(call: &Call<'_>, decision: &DocumentDecision) -> Result<DocumentStat
         return Ok(DocumentState::Accepted);
     }
     for approver in &missing {
-        if !caller::exists(call, approver)? {
+        let since = caller::registered_since(call, approver)?;
+        if since.is_none_or(|since| since > decision.began) {
             return Ok(DocumentState::Rejected);
         }
     }
@@ -168,6 +170,7 @@ pub(crate) fn propose(
 ) -> Result<DocumentDecision, Refusal> {
     let decision = DocumentDecision {
         version: loaded.version,
+        began: call.request.transaction,
         approvers: loaded.approvers(call)?,
         ballots: Vec::new(),
         proposal_id: Some(proposal_id),
@@ -191,6 +194,7 @@ pub(crate) fn cast(
         Some(decision) => decision.clone(),
         None => DocumentDecision {
             version: loaded.version,
+            began: call.request.transaction,
             approvers: loaded.approvers(call)?,
             ballots: Vec::new(),
             proposal_id: None,

@@ -83,7 +83,10 @@ pub(crate) fn set<S: Read + Write>(
         cose_sign1_req: None,
     };
     tables::MEMBER_INFO.put(state, &id, &Json(info))?;
-    tables::MEMBER_CERTS.put(state, &id, &Raw(args.cert.clone().into_bytes()))?;
+    // The row's version tells since when the member is registered: starting anew leaves it alone.
+    if !tables::MEMBER_CERTS.has(state, &id)? {
+        tables::MEMBER_CERTS.put(state, &id, &Raw(args.cert.clone().into_bytes()))?;
+    }
     tables::MEMBER_ACKS.put(state, &id, &Json(ack))?;
     match &args.encryption_pub_key {
         Some(key) => {

@@ -3,8 +3,8 @@
 use cleanroom_model::actions::{
     AccountType, RemoveUser, RemoveUserIdentity, SetUser, SetUserData, SetUserIdentity,
 };
-use cleanroom_model::governance::{USER_IDENTITIES, UserIdentity, UserIdentityData};
-use kv::{Json, Raw, Read, Write};
+use cleanroom_model::governance::{USER_IDENTITIES, USER_REGISTRATIONS, UserIdentity, UserIdentityData};
+use kv::{Json, Raw, Read, Unit, Write};
 use model::member::UserInfo;
 use model::{UserId, tables};
 use serde_json::Value as JsonValue;
@@ -35,13 +35,16 @@ pub(crate) fn check_set(credentials: &impl Credentials, args: &SetUser) -> Resul
 }
 
 /// Adds the user, or replaces its data.
-pub(crate) fn set(
-    state: &mut impl Write,
+pub(crate) fn set<S: Read + Write>(
+    state: &mut S,
     credentials: &impl Credentials,
     args: &SetUser,
 ) -> Result<(), Fault> {
     let id = user_id(credentials, &args.cert)?;
-    tables::USER_CERTS.put(state, &id, &Raw(args.cert.clone().into_bytes()))?;
+    // The row's version tells since when the user is registered: an update leaves it alone.
+    if !tables::USER_CERTS.has(state, &id)? {
+        tables::USER_CERTS.put(state, &id, &Raw(args.cert.clone().into_bytes()))?;
+    }
     let user_data = args.user_data.clone().unwrap_or_default();
     Ok(tables::USER_INFO.put(state, &id, &Json(UserInfo { user_data }))?)
 }
@@ -117,11 +120,15 @@ pub(crate) fn check_set_identity(state: &impl Read, args: &SetUserIdentity) -> R
 }
 
 /// Registers the identity.
-pub(crate) fn set_identity(state: &mut impl Write, args: &SetUserIdentity) -> Result<(), Fault> {
+pub(crate) fn set_identity<S: Read + Write>(state: &mut S, args: &SetUserIdentity) -> Result<(), Fault> {
+    if !USER_IDENTITIES.has(state, &args.id)? {
+        USER_REGISTRATIONS.put(state, &args.id, &Unit)?;
+    }
     Ok(USER_IDENTITIES.put(state, &args.id, &Json(identity(args)?))?)
 }
 
 /// Forgets it.
 pub(crate) fn remove_identity(state: &mut impl Write, args: &RemoveUserIdentity) -> Result<(), Fault> {
+    USER_REGISTRATIONS.remove(state, &args.id)?;
     Ok(USER_IDENTITIES.remove(state, &args.id)?)
 }

@@ -194,6 +194,23 @@ fn losing_an_approver_who_has_not_voted_rejects() {
     assert_eq!(read(&mut world)["state"], "Proposed");
     world.remove_identity("uma");
     assert_eq!(read(&mut world)["state"], "Rejected");
+    // Whoever comes back under that id is not the approver that was asked.
+    world.set_identity("uma", Some(crate::world::ISSUER), crate::world::ISSUER);
+    assert_eq!(read(&mut world)["state"], "Rejected");
+    vote(&mut world, &user("uma"), &version, "accepted").is(405, "UserDocumentRejected");
+}
+
+#[test]
+fn an_approver_whose_data_change_is_not_lost_and_a_member_may_be_too() {
+    let mut world = world();
+    let version = publish(&mut world, &[&user("ugo"), &user("uma"), &member("bob")]);
+    vote(&mut world, &user("ugo"), &version, "accepted").ok();
+    world.set_identity("uma", Some(crate::world::ISSUER), crate::world::ISSUER);
+    world.set_member("bob", MemberStatus::Active, Some(json!({"identifier": "bob"})));
+    assert_eq!(read(&mut world)["state"], "Proposed");
+    world.remove_member("bob");
+    world.set_member("bob", MemberStatus::Active, None);
+    assert_eq!(read(&mut world)["state"], "Rejected");
 }
 
 #[test]

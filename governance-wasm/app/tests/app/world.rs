@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use cleanroom_model::governance::{
     ACCEPTED_CONTRACTS, AcceptedContract, CLEAN_ROOM_POLICIES, OIDC_ISSUERS, OidcIssuer, USER_IDENTITIES,
-    UserIdentity, UserIdentityData, issuer_key, required_members,
+    USER_REGISTRATIONS, UserIdentity, UserIdentityData, issuer_key, required_members,
 };
 use cleanroom_model::ids::{ContractId, Identifier};
 use cleanroom_model::policy::PolicyAlternative;
@@ -20,7 +20,7 @@ use model::MemberId;
 use model::b64;
 use model::member::{MemberInfo, MemberStatus};
 use model::proposal::{ProposalInfo, ProposalState};
-use model::tables::{MEMBER_INFO, PROPOSALS};
+use model::tables::{MEMBER_CERTS, MEMBER_INFO, PROPOSALS};
 use serde_json::{Value as JsonValue, json};
 
 use crate::host::NativeHost;
@@ -283,6 +283,11 @@ impl World {
         id
     }
 
+    fn is_stored(&self, table: &str, key: &[u8]) -> bool {
+        self.store.get(table, key).is_some()
+    }
+
+    /// Registers a member, or updates one.
     pub fn set_member(&mut self, name: &str, status: MemberStatus, member_data: Option<JsonValue>) {
         let id: MemberId = member_id(name).parse().unwrap();
         let info = MemberInfo {
@@ -290,14 +295,24 @@ impl World {
             member_data,
             recovery_role: None,
         };
-        self.govern(|w| MEMBER_INFO.put(w, &id, &Json(info)).unwrap());
+        let registered = self.is_stored(MEMBER_CERTS.name(), id.to_string().as_bytes());
+        self.govern(|w| {
+            MEMBER_INFO.put(w, &id, &Json(info)).unwrap();
+            if !registered {
+                MEMBER_CERTS.put(w, &id, &kv::Raw(Vec::new())).unwrap();
+            }
+        });
     }
 
     pub fn remove_member(&mut self, name: &str) {
         let id: MemberId = member_id(name).parse().unwrap();
-        self.govern(|w| MEMBER_INFO.remove(w, &id).unwrap());
+        self.govern(|w| {
+            MEMBER_INFO.remove(w, &id).unwrap();
+            MEMBER_CERTS.remove(w, &id).unwrap();
+        });
     }
 
+    /// Registers a token user, or updates one.
     pub fn set_identity(&mut self, id: &str, issuer: Option<&str>, tenant: &str) {
         let identity = UserIdentity {
             account_type: if issuer.is_some() { "oidc" } else { "microsoft" }.into(),
@@ -309,12 +324,21 @@ impl World {
             },
         };
         let id: Identifier = id.parse().unwrap();
-        self.govern(|w| USER_IDENTITIES.put(w, &id, &Json(identity)).unwrap());
+        let registered = self.is_stored(USER_IDENTITIES.name(), id.as_str().as_bytes());
+        self.govern(|w| {
+            USER_IDENTITIES.put(w, &id, &Json(identity)).unwrap();
+            if !registered {
+                USER_REGISTRATIONS.put(w, &id, &kv::Unit).unwrap();
+            }
+        });
     }
 
     pub fn remove_identity(&mut self, id: &str) {
         let id: Identifier = id.parse().unwrap();
-        self.govern(|w| USER_IDENTITIES.remove(w, &id).unwrap());
+        self.govern(|w| {
+            USER_IDENTITIES.remove(w, &id).unwrap();
+            USER_REGISTRATIONS.remove(w, &id).unwrap();
+        });
     }
 
     /// Drafts and accepts a contract.
