@@ -179,7 +179,7 @@ pub struct UserIdentityArgs {
     /// `tid` of the tokens; for `oidc` the issuer if absent.
     #[serde(default)]
     pub tenant_id: Option<String>,
-    /// Issuer of the tokens; mandatory for `oidc`.
+    /// Issuer of the tokens; mandatory for `oidc`. Of `microsoft`, if absent, the tenant's own.
     #[serde(default)]
     pub issuer: Option<String>,
     /// Display name.
