@@ -27,6 +27,19 @@ pub(crate) struct Launcher {
     /// Trust evidence of a software attester with this root; development only
     #[arg(long)]
     attester_root: Vec<Digest>,
+    /// Launch measurement, 96 hexadecimal digits, that counts without UVM endorsements; may be
+    /// repeated
+    #[arg(long, value_parser = measurement)]
+    measurement: Vec<String>,
+}
+
+/// 48 bytes in hexadecimal, as claims hold them.
+fn measurement(text: &str) -> Result<String, &'static str> {
+    if text.len() == 96 && text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        Ok(text.to_ascii_lowercase())
+    } else {
+        Err("must be 96 hexadecimal digits")
+    }
 }
 
 #[derive(Subcommand)]
@@ -114,6 +127,7 @@ async fn get(launcher: &Launcher, session: &Session, path: &str) -> Result<Reply
 async fn connect(launcher: &Launcher, session: &Session) -> Result<Connection, Failure> {
     let expected = Expected {
         host_data: launcher.launcher_host_data.clone(),
+        measurements: launcher.measurement.clone(),
         trust: Trust {
             extra_arks: launcher.attester_root.clone(),
             allow_virtual: false,

@@ -27,6 +27,7 @@ class Segment:
     sql: str
     pre_conditions: list  # of (view, least rows)
     post_filters: list  # of (column, least count)
+    reads: list  # views that the first gate found in the text, lower case
 
 
 @dataclass(frozen=True)
@@ -64,8 +65,9 @@ def read(stream):
             sql=segment["data"],
             pre_conditions=[(c["viewName"], c["minRowCount"]) for c in segment.get("preConditions", [])],
             post_filters=[(f["columnName"], f["value"]) for f in segment.get("postFilters", [])],
+            reads=reads,
         )
-        for place, segment in enumerate(raw["segments"])
+        for place, (segment, reads) in enumerate(zip(raw["segments"], raw["reads"], strict=True))
     ]
     output = raw["output"]
     return Job(

@@ -38,9 +38,9 @@ def _segment(spark, job, segment, known, counts):
     for view, least in segment.pre_conditions:
         _check_rows(spark, view.lower(), least, known, counts)
     statement = plan_gate.parse(spark, segment.sql)
-    frame = spark.sql(statement.query, args=job.parameters)
-    plan = plan_gate.analysed(frame)
-    plan_gate.check(spark, plan, known)
+    plan = plan_gate.analyse(spark, statement, job.parameters)
+    plan_gate.check(plan, known, segment.reads)
+    frame = plan_gate.frame(spark, plan)
     for column, least in segment.post_filters:
         plan_gate.check_count(plan, column)
         frame = frame.filter(frame[f"`{column}`"] >= least)

@@ -114,6 +114,17 @@ pub fn check_sql(text: &str) -> Result<(), Refusal> {
     })
 }
 
+/// [`check_sql`] away from the threads that answer requests: it takes its time on large queries.
+///
+/// # Errors
+///
+/// As [`check_sql`]; [`Refusal`] with 502 if the check was cut off.
+pub async fn check_sql_apart(text: String) -> Result<(), Refusal> {
+    tokio::task::spawn_blocking(move || check_sql(&text))
+        .await
+        .map_err(|_| Refusal::new(502, "QueryRefused", "the query could not be checked"))?
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;

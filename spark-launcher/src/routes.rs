@@ -14,7 +14,7 @@ use serde_json::{Value as JsonValue, json};
 use crate::identity;
 use crate::jobs::{Job, Jobs};
 use crate::ledger::Ledger;
-use crate::query::{Wanted, check_sql};
+use crate::query::{Wanted, check_sql_apart};
 use crate::refusal::Refusal;
 use crate::worker::unix_now_ms;
 
@@ -145,7 +145,7 @@ impl Launcher {
         let Some(text) = self.ledger.accepted_query(query).await? else {
             return Ok(false);
         };
-        if let Err(refusal) = check_sql(&text) {
+        if let Err(refusal) = check_sql_apart(text).await {
             self.ledger.audit_denied(query, run, &refusal.code).await?;
             return Err(refusal);
         }
@@ -154,7 +154,7 @@ impl Launcher {
 
     async fn dry_run(&self, query: &DocumentId, wanted: &Wanted) -> Answer {
         if let Some(text) = self.ledger.accepted_query(query).await? {
-            check_sql(&text)?;
+            check_sql_apart(text).await?;
         }
         let view = self.ledger.prerequisites(query, &wanted.request).await?;
         Ok(
@@ -169,7 +169,7 @@ impl Launcher {
             .await?;
         let sql = match self.ledger.accepted_query(query).await? {
             None => json!({ "name": "sql", "outcome": "pending" }),
-            Some(text) => match check_sql(&text) {
+            Some(text) => match check_sql_apart(text).await {
                 Ok(()) => json!({ "name": "sql", "outcome": "pass" }),
                 Err(refusal) => json!({ "name": "sql", "outcome": "fail", "details": refusal.details }),
             },

@@ -17,6 +17,10 @@ use spark_launcher::server::serve;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
+/// What every software attester reports.
+const SOFTWARE_MEASUREMENT: &str =
+    "e1ee5f1e445067d586887422c89d7401253e9685a280a649c117c394c4e263740498b2f99efe92978a1dba4225f151a2";
+
 struct Running {
     _dir: tempfile::TempDir,
     address: String,
@@ -71,6 +75,7 @@ fn expected(host_data: Digest, roots: &[Digest]) -> Expected {
     };
     Expected {
         host_data: vec![host_data],
+        measurements: vec![SOFTWARE_MEASUREMENT.to_owned()],
         trust,
     }
 }
@@ -87,6 +92,11 @@ async fn a_certificate_is_believed_only_with_the_agreed_host_data_under_a_truste
     for wrong in [
         expected(Digest([9; 32]), &[launcher.root]),
         expected(launcher.host_data, &[]),
+        // Whoever owns an SNP machine sets its host data.
+        Expected {
+            measurements: Vec::new(),
+            ..expected(launcher.host_data, &[launcher.root])
+        },
     ] {
         let refused = discover(&launcher.address, &wrong).await;
         assert!(matches!(refused, Err(ClientError::Verification(_))));

@@ -1,15 +1,18 @@
 """Runs statements through the pod's gate on Spark's analysed plan, in one real session.
 
-Arguments: the directory of the fixed program, the directory of the SQL corpus. Prints what went
-wrong and exits with 1, or exits with 0.
+Arguments: the directory of the fixed program, and a file with statements that the first gate admits
+and the views that it found in each. Prints what went wrong and exits with 1, or exits with 0.
 """
 
+import json
+import os
 import sys
 
 sys.path.insert(0, sys.argv[1])
 
 import plan_gate  # noqa: E402
 import session  # noqa: E402
+from failure import Failure, classify  # noqa: E402
 
 TABLES = {
     "flights": "carrier string, tailnum string, dep_delay int, day int, month int, distance int, "
@@ -17,6 +20,7 @@ TABLES = {
     "planes": "tailnum string, model string, manufacturer string",
     "weather": "origin string, time_hour timestamp, visib double",
 }
+KNOWN = {"flights", "planes", "weather", "earlier"}
 COUNTED = "SELECT carrier, COUNT(*) AS n FROM flights GROUP BY carrier"
 
 # What this gate must stop on its own, should the first one ever be fooled.
@@ -48,6 +52,26 @@ REFUSED = """
     CREATE TEMPORARY VIEW v AS DROP VIEW flights
     INSERT OVERWRITE DIRECTORY '/tmp/none' USING csv SELECT carrier FROM flights
     SELECT 1; SELECT 2
+    WITH RECURSIVE r AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM r WHERE n < 5) SELECT n FROM r
+    SELECT concat_ws('|', *) AS a FROM flights
+    SELECT array(f.*) AS a FROM flights f
+    SELECT struct(*) AS a FROM flights
+"""
+
+# What acts while Spark analyses it, or could. None may be analysed at all; {out} must not come to be.
+ACTING = """
+    INSERT OVERWRITE DIRECTORY '{out}' USING csv SELECT carrier FROM flights
+    CREATE TEMP VIEW v AS INSERT OVERWRITE DIRECTORY '{out}' USING csv SELECT carrier FROM flights
+    WITH a AS (SELECT 1 AS x) INSERT OVERWRITE DIRECTORY '{out}' USING csv SELECT x FROM a
+    FROM flights INSERT OVERWRITE DIRECTORY '{out}' USING csv SELECT carrier INSERT OVERWRITE DIRECTORY '{out}' USING csv SELECT tailnum
+    EXECUTE IMMEDIATE 'INSERT OVERWRITE DIRECTORY "{out}" USING csv SELECT carrier FROM flights'
+    /* /*+ */ EXECUTE IMMEDIATE 'INSERT OVERWRITE DIRECTORY "{out}" USING csv SELECT * FROM flights -- */ SELECT carrier FROM flights --'
+    EXECUTE IMMEDIATE 'SELECT carrier FROM flights'
+    CREATE TABLE t USING csv LOCATION '{out}' AS SELECT carrier FROM flights
+    CALL system.run('x')
+    BEGIN SELECT 1; END
+    CACHE TABLE flights
+    DECLARE VARIABLE x INT
 """
 
 COUNTS = f"""
@@ -56,11 +80,17 @@ COUNTS = f"""
     SELECT carrier, n FROM earlier ORDER BY n LIMIT 5
     WITH c AS ({COUNTED}) SELECT carrier, n FROM c WHERE n > 1
     {COUNTED} UNION ALL SELECT origin, COUNT(*) AS n FROM flights GROUP BY origin
+    SELECT carrier, CAST(CAST(COUNT(*) AS INT) AS LONG) AS n FROM flights GROUP BY carrier
 """
 
 NOT_COUNTS = f"""
     SELECT carrier, 1000 AS n FROM flights
     SELECT carrier, SUM(1) AS n FROM flights GROUP BY carrier
+    SELECT carrier, CAST(CAST(CAST(COUNT(*) AS INTERVAL DAY) AS INTERVAL SECOND) AS BIGINT) AS n FROM flights GROUP BY carrier
+    SELECT /*+ X('*/ carrier, COUNT(*) AS n FROM flights GROUP BY carrier -- ') */ carrier, CAST(CAST(CAST(COUNT(*) AS INTERVAL DAY) AS INTERVAL SECOND) AS BIGINT) AS n FROM flights GROUP BY carrier
+    SELECT carrier, CAST(CAST(COUNT(*) AS TIMESTAMP) AS BIGINT) AS n FROM flights GROUP BY carrier
+    SELECT carrier, CAST(COUNT(*) AS STRING) AS n FROM flights GROUP BY carrier
+    SELECT carrier, TRY_CAST(COUNT(*) AS INT) AS n FROM flights GROUP BY carrier
     SELECT carrier, COUNT(*) + 1000 AS n FROM flights GROUP BY carrier
     SELECT carrier, COUNT(*) OVER () AS n FROM flights
     SELECT tailnum, (SELECT COUNT(*) FROM flights) AS n FROM flights
@@ -76,22 +106,19 @@ def lines(text):
     return [line.strip() for line in text.strip().splitlines()]
 
 
-def corpus(path):
-    statements = []
-    with open(path, encoding="utf-8") as file:
-        for line in file:
-            if line.startswith("-- "):
-                statements.append("")
-            else:
-                statements[-1] += line
-    return statements
-
-
 def plan_of(spark, sql):
     statement = plan_gate.parse(spark, sql)
-    plan = plan_gate.analysed(spark.sql(statement.query, args={"late": 5}))
-    plan_gate.check(spark, plan, {"flights", "planes", "weather", "earlier"})
-    return plan
+    return plan_gate.analyse(spark, statement, {"late": 5})
+
+
+def read_by(spark, sql):
+    return plan_gate.views_read(plan_of(spark, sql), KNOWN)
+
+
+def run(spark, sql, reads):
+    plan = plan_of(spark, sql)
+    plan_gate.check(plan, KNOWN, reads)
+    plan_gate.frame(spark, plan).collect()
 
 
 def passes(action):
@@ -99,8 +126,14 @@ def passes(action):
     try:
         action()
     except Exception as error:
-        return f"{type(error).__name__}: {str(error)[:300]}"
+        return error
     return None
+
+
+def is_refusal(error):
+    """Whether the run would end as a refused query, also if Spark's parser stopped it."""
+    failure = error if isinstance(error, Failure) else classify(error)
+    return failure.code == "QUERY_REFUSED"
 
 
 def main():
@@ -112,18 +145,29 @@ def main():
     spark.createDataFrame([], "secret string").createGlobalTempView("shared")
 
     wrong = []
-    for sql in corpus(sys.argv[2] + "/good.sql"):
-        if error := passes(lambda: plan_of(spark, sql)):
-            wrong.append(f"should pass: {sql}: {error}")
+    with open(sys.argv[2], encoding="utf-8") as file:
+        admitted = json.load(file)
+    for sql, reads in admitted:
+        if error := passes(lambda: run(spark, sql, reads)):
+            wrong.append(f"should pass: {sql}: {reads}: {str(error)[:300]}")
+        if not passes(lambda: run(spark, sql, [*reads, "hidden"])):
+            wrong.append(f"the gates disagree on what is read, and it passes: {sql}")
     for sql in lines(REFUSED):
-        if not passes(lambda: plan_of(spark, sql)):
-            wrong.append(f"should be refused: {sql}")
+        error = passes(lambda: read_by(spark, sql))
+        if not error or not is_refusal(error):
+            wrong.append(f"should be refused: {sql}: {str(error)[:300]}")
+    out = os.path.join(os.environ["CONCORDAT_SPARK_WORK"], "out")
+    for sql in lines(ACTING.format(out=out)):
+        error = passes(lambda: plan_gate.parse(spark, sql))
+        if not error or not is_refusal(error):
+            wrong.append(f"should be refused before it is analysed: {sql}: {str(error)[:300]}")
+        if os.path.exists(out):
+            wrong.append(f"has acted: {sql}")
     for expected, text in ((True, COUNTS), (False, NOT_COUNTS)):
         for sql in lines(text):
-            plan = plan_of(spark, sql)
-            error = passes(lambda: plan_gate.check_count(plan, "n"))
-            if (error is None) != expected:
-                wrong.append(f"count should be {expected}: {sql}: {error}")
+            error = passes(lambda: plan_gate.check_count(plan_of(spark, sql), "n"))
+            if (error is None) != expected or (error and not is_refusal(error)):
+                wrong.append(f"count should be {expected}: {sql}: {str(error)[:300]}")
     spark.stop()
     print("\n".join(wrong))
     return 1 if wrong else 0

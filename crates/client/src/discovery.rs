@@ -34,12 +34,17 @@ pub use attestation::Trust;
 const HOST_DATA: &str = "x-ms-sevsnpvm-hostdata";
 /// Claim that says whether the guest can be debugged.
 const IS_DEBUGGABLE: &str = "x-ms-sevsnpvm-is-debuggable";
+/// Claim that holds the measurement of what was launched, in hexadecimal.
+const LAUNCH_MEASUREMENT: &str = "x-ms-sevsnpvm-launchmeasurement";
 
 /// What a launcher must be to be believed.
 #[derive(Clone, Debug)]
 pub struct Expected {
     /// Digests of the launch documents that the caller agrees to.
     pub host_data: Vec<Digest>,
+    /// Launch measurements, 48 bytes in lower-case hexadecimal, that count without UVM
+    /// endorsements. Host data alone says nothing: any SNP machine's owner can set it.
+    pub measurements: Vec<String>,
     /// Whose evidence counts.
     pub trust: Trust,
 }
@@ -86,17 +91,26 @@ fn check(report: &Report, certificate_pem: &str, expected: &Expected, now_s: u64
             "it was made for another certificate than the one presented".to_owned(),
         ));
     }
-    check_claims(&verified.claims, expected).map_err(failed)
+    check_claims(&verified.claims, verified.uvm_endorsed, expected).map_err(failed)
 }
 
-fn check_claims(claims: &BTreeMap<String, JsonValue>, expected: &Expected) -> Result<(), String> {
+/// Source of the rule on measurements: attestation §1.5, "must beat".
+fn check_claims(
+    claims: &BTreeMap<String, JsonValue>,
+    uvm_endorsed: bool,
+    expected: &Expected,
+) -> Result<(), String> {
     if claims.get(IS_DEBUGGABLE) != Some(&JsonValue::Bool(false)) {
         return Err("the launcher can be debugged".to_owned());
     }
-    let got = claims
-        .get(HOST_DATA)
-        .and_then(JsonValue::as_str)
-        .unwrap_or_default();
+    let text = |name: &str| claims.get(name).and_then(JsonValue::as_str).unwrap_or_default();
+    let measurement = text(LAUNCH_MEASUREMENT);
+    if !uvm_endorsed && !expected.measurements.iter().any(|known| known == measurement) {
+        return Err(format!(
+            "it has no UVM endorsements, and its launch measurement {measurement:.96} is none of those expected"
+        ));
+    }
+    let got = text(HOST_DATA);
     if expected.host_data.iter().any(|digest| digest.to_string() == got) {
         return Ok(());
     }
@@ -223,6 +237,7 @@ mod tests {
         [
             (HOST_DATA.to_owned(), json!(host_data)),
             (IS_DEBUGGABLE.to_owned(), json!(debug)),
+            (LAUNCH_MEASUREMENT.to_owned(), json!("ab".repeat(48))),
         ]
         .into()
     }
@@ -230,6 +245,7 @@ mod tests {
     fn expected() -> Expected {
         Expected {
             host_data: vec![Digest([7; 32])],
+            measurements: vec!["ab".repeat(48)],
             trust: Trust::production(),
         }
     }
@@ -237,10 +253,28 @@ mod tests {
     #[test]
     fn only_agreed_host_data_without_debugging_is_believed() {
         let good = Digest([7; 32]).to_string();
-        assert_eq!(check_claims(&claims(&good, false), &expected()), Ok(()));
-        assert!(check_claims(&claims(&good, true), &expected()).is_err());
-        assert!(check_claims(&claims(&Digest([8; 32]).to_string(), false), &expected()).is_err());
-        assert!(check_claims(&BTreeMap::new(), &expected()).is_err());
+        let check = |claims: &BTreeMap<String, JsonValue>| check_claims(claims, false, &expected());
+        assert_eq!(check(&claims(&good, false)), Ok(()));
+        assert!(check(&claims(&good, true)).is_err());
+        assert!(check(&claims(&Digest([8; 32]).to_string(), false)).is_err());
+        assert!(check(&BTreeMap::new()).is_err());
+    }
+
+    #[test]
+    fn host_data_counts_only_under_endorsements_or_an_expected_measurement() {
+        let claims = claims(&Digest([7; 32]).to_string(), false);
+        let unpinned = Expected {
+            measurements: Vec::new(),
+            ..expected()
+        };
+        assert!(check_claims(&claims, false, &unpinned).is_err());
+        assert_eq!(check_claims(&claims, true, &unpinned), Ok(()));
+        let other = Expected {
+            measurements: vec!["cd".repeat(48)],
+            ..expected()
+        };
+        assert!(check_claims(&claims, false, &other).is_err());
+        assert_eq!(check_claims(&claims, false, &expected()), Ok(()));
     }
 
     #[test]

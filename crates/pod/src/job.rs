@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use cleanroom_model::analytics::{DatasetDocument, Field, Format, Query, QueryDocument, Segment};
 pub use cleanroom_model::analytics::{FailureCode, JobEvent};
 use serde::Serialize;
+use sql_gate::Checked;
 
 use crate::webhdfs::Door;
 
@@ -25,6 +26,9 @@ pub enum JobError {
     /// The number of datasets and of input views differ.
     #[error("there must be one dataset document for each input view")]
     Inputs,
+    /// What the SQL gate found is of another query.
+    #[error("the query has other segments than those that were checked")]
+    Segments,
 }
 
 /// One run, as the fixed Spark program needs to know it. Not `Debug`: it holds the capability.
@@ -34,6 +38,8 @@ pub struct JobSpec {
     run_id: String,
     views: Vec<JobView>,
     segments: Vec<Segment>,
+    /// For each segment the views that the SQL gate found in its text; Spark must find the same.
+    reads: Vec<BTreeSet<String>>,
     parameters: BTreeMap<String, serde_json::Value>,
     output: JobOutput,
 }
@@ -62,7 +68,8 @@ struct JobOutput {
 }
 
 impl JobSpec {
-    /// Describes a run over an open door. `datasets` are in the order of the query's inputs.
+    /// Describes a run over an open door. `checked` is the SQL gate's word on the query; `datasets`
+    /// are in the order of the query's inputs.
     ///
     /// # Errors
     ///
@@ -70,6 +77,7 @@ impl JobSpec {
     pub fn new(
         run_id: &str,
         query: &QueryDocument,
+        checked: &Checked,
         datasets: &[DatasetDocument],
         sink: &DatasetDocument,
         values: &BTreeMap<String, serde_json::Value>,
@@ -77,6 +85,9 @@ impl JobSpec {
     ) -> Result<Self, JobError> {
         if datasets.len() != query.inputs.len() {
             return Err(JobError::Inputs);
+        }
+        if checked.segments.len() != query.query.segments.len() {
+            return Err(JobError::Segments);
         }
         let views = query.inputs.iter().zip(datasets).map(|(input, dataset)| JobView {
             name: input.view.as_str().to_owned(),
@@ -100,6 +111,11 @@ impl JobSpec {
             run_id: run_id.to_owned(),
             views: views.collect(),
             segments: query.query.segments.clone(),
+            reads: checked
+                .segments
+                .iter()
+                .map(|segment| segment.reads.clone())
+                .collect(),
             parameters: bind(&query.query, values)?,
             output: JobOutput {
                 url: door.output_url(),

@@ -140,8 +140,7 @@ impl Ledger {
     ///
     /// [`RunError`] with the ledger's reason.
     pub async fn token(&self, subject: &str, audience: &str) -> Result<Zeroizing<String>, RunError> {
-        let encode = |text: &str| byte_serialize(text.as_bytes()).collect::<String>();
-        let (sub, aud) = (encode(subject), encode(audience));
+        let (sub, aud) = (query_value(subject), query_value(audience));
         let path = format!("/app/contracts/{}/oauth/token?sub={sub}&aud={aud}", self.contract);
         let bytes = self
             .release(&path)
@@ -177,6 +176,14 @@ fn refused(error: &ClientError, otherwise: FailureCode) -> RunError {
         None => FailureCode::SparkJobFailed,
     };
     RunError::new(code, error.to_string())
+}
+
+/// A value in a query string. A blank is `%20`: `+` means a blank in forms only, and the ledger
+/// reads it as a plus sign.
+fn query_value(text: &str) -> String {
+    byte_serialize(text.as_bytes())
+        .collect::<String>()
+        .replace('+', "%20")
 }
 
 #[cfg(test)]

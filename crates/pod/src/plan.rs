@@ -13,6 +13,7 @@ use cleanroom_model::api::{DocumentState, RunForPod, UserDocument};
 use cleanroom_model::tables::{DocumentUse, RunDocument, RunRecord};
 use cleanroom_model::{ContractId, RunId};
 use model::Digest;
+use sql_gate::Checked;
 
 use crate::federated::FederatedIdentity;
 
@@ -77,6 +78,8 @@ pub struct Plan {
     pub query: QueryDocument,
     /// SHA-256 of the query document's text.
     pub query_digest: Digest,
+    /// What the SQL gate found in it.
+    pub checked: Checked,
     /// Days to read.
     pub dates: Option<DateRange>,
     /// In the query's order.
@@ -133,13 +136,14 @@ impl Plan {
             inputs.into_iter().map(|(_, part)| part).collect::<Vec<_>>(),
             sink.1,
         );
-        check_sql(&query, &inputs)?;
+        let checked = check_sql(&query, &inputs)?;
         let dates = DateRange::parse(record.start_date.as_deref(), record.end_date.as_deref())
             .map_err(|e| refused(format!("the record's dates: {e}")))?;
         Ok(Self {
             record,
             query,
             query_digest,
+            checked,
             dates,
             inputs,
             sink,
@@ -207,9 +211,9 @@ fn check_uses(
 }
 
 /// The second look at the SQL, with the launcher's own gate.
-fn check_sql(query: &QueryDocument, inputs: &[Part]) -> Result<(), RunError> {
+fn check_sql(query: &QueryDocument, inputs: &[Part]) -> Result<Checked, RunError> {
     let views: Vec<ViewName> = inputs.iter().map(|part| part.view.clone()).collect();
-    sql_gate::check(&query.query, &views).map_err(|errors| {
+    let checked = sql_gate::check(&query.query, &views).map_err(|errors| {
         let rules: Vec<String> = errors.iter().map(ToString::to_string).collect();
         refused(rules.join("; "))
     })?;
@@ -217,7 +221,8 @@ fn check_sql(query: &QueryDocument, inputs: &[Part]) -> Result<(), RunError> {
         .iter()
         .map(|part| part.document.access_point.privacy)
         .collect();
-    sql_gate::check_floors(&query.query, &floors).map_err(|error| refused(error.to_string()))
+    sql_gate::check_floors(&query.query, &floors).map_err(|error| refused(error.to_string()))?;
+    Ok(checked)
 }
 
 #[cfg(test)]

@@ -240,6 +240,7 @@ async fn compute(
     let spec = JobSpec::new(
         job,
         &plan.query,
+        &plan.checked,
         &documents,
         &plan.sink.document,
         &plan.record.parameters,

@@ -183,6 +183,7 @@ impl World {
     ) -> Result<(JobResult, Manifest), SparkError> {
         let key = DataKey::from_bytes(&FLIGHTS_KEY).unwrap();
         let views: Vec<_> = query.inputs.iter().map(|input| input.view.clone()).collect();
+        let checked = sql_gate::check(&query.query, &views).unwrap();
         let inputs = vec![
             Input::open(views[0].clone(), &self.flights, Some(&key), None)
                 .await
@@ -207,7 +208,16 @@ impl World {
         });
         let door = Door::open(inputs, Arc::clone(&sink), JOB, gate).await.unwrap();
         let documents = [self.flights.clone(), self.planes.clone()];
-        let spec = JobSpec::new(JOB, query, &documents, &self.sink, &BTreeMap::new(), &door).unwrap();
+        let spec = JobSpec::new(
+            JOB,
+            query,
+            &checked,
+            &documents,
+            &self.sink,
+            &BTreeMap::new(),
+            &door,
+        )
+        .unwrap();
         let spark = Spark {
             venv: venv(),
             program: workspace().join("spark-launcher/job"),

@@ -7,13 +7,17 @@
 //!
 //! Not decided here: whether columns exist (Spark's analysis), and what a count that passes k-min
 //! means. `COUNT(*)` over a join that multiplies rows is still a count; owners read the query before
-//! they agree, and should ask for `COUNT(DISTINCT …)` of what they protect.
+//! they agree, and should ask for `COUNT(DISTINCT …)` of what they protect. Nor does a good count
+//! say anything of the other columns of its row: `collect_list` or a scalar subquery beside it may
+//! carry single values, and are as visible to those owners.
 //!
 //! Launcher and pod both ask it, each for itself: the launcher before it asks for admission, the pod
 //! before it fetches a key. The program that Spark runs looks once more, at the analysed plan,
 //! because two parsers may differ.
 //! Spellings on which the two parsers are known to differ (backslashes in literals, carriage returns,
-//! `${…}`) are refused outright.
+//! `${…}`, hints, comments inside comments) are refused outright.
+//!
+//! The work is bounded: 500 operators in a statement, limited nesting, 4096 columns of a relation.
 //!
 //! `FROM t SELECT …` is not supported, nor are comments between `CREATE` and `AS`.
 //!
@@ -22,6 +26,7 @@
 mod functions;
 mod lineage;
 mod statement;
+mod text;
 mod walk;
 
 use std::collections::{BTreeMap, BTreeSet};

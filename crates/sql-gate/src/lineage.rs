@@ -5,19 +5,23 @@
 //! another group. So does a union unless both sides agree. Anything not understood is no count.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use sqlparser::ast::{
-    Expr, Function, Query, Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, TableAlias,
-    TableFactor, TableWithJoins, WildcardAdditionalOptions,
+    CastKind, DataType, Expr, Function, Query, Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr,
+    TableAlias, TableFactor, TableWithJoins, WildcardAdditionalOptions,
 };
 
 use super::walk::{only, single};
 
-/// What is known of a relation's columns.
+/// Most columns that are followed: `*` doubles them with few characters. Beyond, nothing is known.
+const COLUMN_COUNT_MAX: usize = 4096;
+
+/// What is known of a relation's columns. Cheap to copy: every query copies those in its scope.
 #[derive(Clone, Debug)]
 pub(super) struct Relation {
     /// In order; `None` if not known.
-    columns: Option<Vec<Column>>,
+    columns: Option<Rc<[Column]>>,
     /// Whether `*` over it gives an owner's rows.
     row_level: bool,
 }
@@ -25,7 +29,7 @@ pub(super) struct Relation {
 #[derive(Clone, Debug)]
 struct Column {
     /// In lower case; `None` if Spark would make one up.
-    name: Option<String>,
+    name: Option<Rc<str>>,
     is_count: bool,
 }
 
@@ -46,7 +50,7 @@ impl Relation {
         let mut found = self
             .columns
             .iter()
-            .flatten()
+            .flat_map(|columns| columns.iter())
             .filter(|column| column.name.as_deref() == Some(name.as_str()));
         matches!(
             (found.next(), found.next()),
@@ -78,11 +82,11 @@ impl Relation {
                 let names = alias
                     .columns
                     .iter()
-                    .map(|column| Some(column.name.value.to_ascii_lowercase()));
+                    .map(|column| Some(Rc::from(column.name.value.to_ascii_lowercase())));
                 columns
-                    .into_iter()
+                    .iter()
                     .zip(names)
-                    .map(|(column, name)| Column { name, ..column })
+                    .map(|(column, name)| Column { name, ..*column })
                     .collect()
             });
         self
@@ -112,12 +116,12 @@ fn of_body(body: &SetExpr, scope: &Known) -> Relation {
 fn both(left: Relation, right: Relation) -> Relation {
     let columns = match (left.columns, right.columns) {
         (Some(left), Some(right)) if left.len() == right.len() => Some(
-            left.into_iter()
-                .zip(right)
+            left.iter()
+                .zip(right.iter())
                 .map(|(left, right)| Column {
                     // BY NAME would match otherwise than by place: names must agree to count.
                     is_count: left.is_count && right.is_count && left.name == right.name,
-                    name: left.name,
+                    name: left.name.clone(),
                 })
                 .collect(),
         ),
@@ -130,44 +134,59 @@ fn both(left: Relation, right: Relation) -> Relation {
 }
 
 fn of_select(select: &Select, scope: &Known) -> Relation {
-    let mut columns = Some(Vec::new());
-    let mut row_level = false;
+    // Each once: a nested query would otherwise be followed again for every item of every level.
+    let factors: Vec<Relation> = select
+        .from
+        .iter()
+        .flat_map(|table| {
+            std::iter::once(&table.relation).chain(table.joins.iter().map(|join| &join.relation))
+        })
+        .map(|factor| of_factor(factor, scope))
+        .collect();
+    let exposes = factors.iter().any(|relation| relation.row_level);
     // Only a single relation without generated rows passes its counts on.
-    let source = match only(&select.from) {
-        Some(factor) if select.lateral_views.is_empty() => of_factor(factor, scope),
+    let source = match (only(&select.from), factors.into_iter().next()) {
+        (Some(_), Some(relation)) if select.lateral_views.is_empty() => relation,
         _ => Relation::unknown(),
     };
+    let mut columns = Some(Vec::new());
+    let mut row_level = false;
     for item in &select.projection {
-        let more = match item {
-            SelectItem::UnnamedExpr(expr) => Some(vec![Column {
+        let more: Option<Rc<[Column]>> = match item {
+            SelectItem::UnnamedExpr(expr) => Some(Rc::from([Column {
                 name: own_name(expr),
                 is_count: is_count(expr, &source),
-            }]),
-            SelectItem::ExprWithAlias { expr, alias } => Some(vec![Column {
-                name: Some(alias.value.to_ascii_lowercase()),
+            }])),
+            SelectItem::ExprWithAlias { expr, alias } => Some(Rc::from([Column {
+                name: Some(Rc::from(alias.value.to_ascii_lowercase())),
                 is_count: is_count(expr, &source),
-            }]),
+            }])),
             SelectItem::ExprWithAliases { .. } => None,
             SelectItem::Wildcard(options) => {
-                row_level |= select.from.iter().any(|table| exposes(table, scope));
+                row_level |= exposes;
                 source.columns.clone().filter(|_| is_bare(options))
             }
             SelectItem::QualifiedWildcard(kind, options) => {
                 // Which relation is meant does not matter for caution: any owner's view will do.
                 let whole = matches!(kind, SelectItemQualifiedWildcardKind::ObjectName(_));
-                row_level |= !whole || select.from.iter().any(|table| exposes(table, scope));
+                row_level |= !whole || exposes;
                 source.columns.clone().filter(|_| whole && is_bare(options))
             }
         };
         columns = match (columns, more) {
-            (Some(mut columns), Some(more)) => {
-                columns.extend(more);
+            (Some(mut columns), Some(more))
+                if columns.len().saturating_add(more.len()) <= COLUMN_COUNT_MAX =>
+            {
+                columns.extend_from_slice(&more);
                 Some(columns)
             }
             _ => None,
         };
     }
-    Relation { columns, row_level }
+    Relation {
+        columns: columns.map(Rc::from),
+        row_level,
+    }
 }
 
 fn exposes(table: &TableWithJoins, scope: &Known) -> bool {
@@ -212,17 +231,25 @@ fn is_bare(options: &WildcardAdditionalOptions) -> bool {
         && options.opt_alias.is_none()
 }
 
-fn own_name(expr: &Expr) -> Option<String> {
+fn own_name(expr: &Expr) -> Option<Rc<str>> {
     match expr {
-        Expr::Identifier(name) => Some(name.value.to_ascii_lowercase()),
-        Expr::CompoundIdentifier(parts) => parts.last().map(|name| name.value.to_ascii_lowercase()),
+        Expr::Identifier(name) => Some(Rc::from(name.value.to_ascii_lowercase())),
+        Expr::CompoundIdentifier(parts) => parts.last().map(|name| Rc::from(name.value.to_ascii_lowercase())),
         _ => None,
     }
 }
 
 fn is_count(expr: &Expr, source: &Relation) -> bool {
     match expr {
-        Expr::Nested(inner) | Expr::Cast { expr: inner, .. } => is_count(inner, source),
+        Expr::Nested(inner) => is_count(inner, source),
+        // Other casts change the number: a count as INTERVAL DAY is 86 400 times as many seconds.
+        Expr::Cast {
+            kind: CastKind::Cast | CastKind::DoubleColon,
+            expr: inner,
+            data_type: DataType::Int(None) | DataType::Integer(None) | DataType::BigInt(None),
+            format: None,
+            ..
+        } => is_count(inner, source),
         Expr::Function(function) => is_count_call(function),
         Expr::Identifier(_) => own_name(expr).is_some_and(|name| source.is_count(&name)),
         // `t.n` is a column of the one relation; with more parts it would be a field inside one.

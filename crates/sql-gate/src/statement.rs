@@ -5,12 +5,15 @@ use sqlparser::ast::{Query, Statement as SqlStatement};
 use sqlparser::dialect::SparkSqlDialect;
 use sqlparser::keywords::Keyword;
 use sqlparser::parser::Parser;
-use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
+use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, Whitespace};
 
-use super::Rule;
+use super::{Rule, text};
 
 /// Deepest nesting of expressions and subqueries.
 const DEPTH_MAX: usize = 40;
+/// Most operators of one statement. A chain of them is as deep as it is long, and the parser's own
+/// limit does not see chains; what walks, copies or drops the result does.
+const OPERATOR_COUNT_MAX: usize = 500;
 
 /// One segment's SQL.
 pub(super) struct Statement {
@@ -19,11 +22,12 @@ pub(super) struct Statement {
 }
 
 pub(super) fn parse(text: &str) -> Result<Statement, Rule> {
-    check_text(text)?;
-    let tokens = Tokenizer::new(&SparkSqlDialect, text)
+    let plain = text::without_comments(text)?;
+    let tokens = Tokenizer::new(&SparkSqlDialect, &plain)
         .tokenize_with_location()
         .map_err(|error| Rule::Parse(error.to_string()))?;
-    let (makes, body) = split_head(tokens)?;
+    check_tokens(&tokens)?;
+    let (makes, body) = split_head(text, tokens)?;
     let mut parser = Parser::new(&SparkSqlDialect)
         .with_recursion_limit(DEPTH_MAX)
         .with_tokens_with_locations(body);
@@ -37,29 +41,84 @@ pub(super) fn parse(text: &str) -> Result<Statement, Rule> {
     }
 }
 
-/// Refuses spellings that Spark and our parser read differently.
-fn check_text(text: &str) -> Result<(), Rule> {
-    if text.contains('\\') {
-        return Err(Rule::Text(
-            "a backslash: Spark takes it for an escape inside strings",
-        ));
+/// Bounds the operators, and refuses what is a comment or a string to one lexer only.
+fn check_tokens(tokens: &[TokenWithSpan]) -> Result<(), Rule> {
+    let mut operator_count = 0_usize;
+    for TokenWithSpan { token, .. } in tokens {
+        match token {
+            Token::Whitespace(Whitespace::SingleLineComment { .. } | Whitespace::MultiLineComment(_)) => {
+                return Err(Rule::Text("what only one of two parsers takes for a comment"));
+            }
+            // Spark reads these as two tokens.
+            Token::PGSquareRoot | Token::PGCubeRoot | Token::TildeAsterisk => {
+                return Err(Rule::Text("an operator that Spark does not know"));
+            }
+            other if is_operator(other) => operator_count = operator_count.saturating_add(1),
+            _ => {}
+        }
     }
-    if text.contains("${") {
-        return Err(Rule::Text(
-            "${: Spark replaces it by settings or environment variables",
-        ));
-    }
-    let odd = |c: char| (c.is_control() && c != '\n' && c != '\t') || (!c.is_ascii() && c.is_whitespace());
-    if text.chars().any(odd) {
-        return Err(Rule::Text("control characters or unusual blanks"));
+    if operator_count > OPERATOR_COUNT_MAX {
+        return Err(Rule::Form("a statement of more than 500 operators"));
     }
     Ok(())
 }
 
+/// Whether a token can make a tree deeper without a parenthesis. Unknown ones count.
+fn is_operator(token: &Token) -> bool {
+    match token {
+        Token::EOF
+        | Token::Number(..)
+        | Token::SingleQuotedString(_)
+        | Token::DoubleQuotedString(_)
+        | Token::HexStringLiteral(_)
+        | Token::Whitespace(_)
+        | Token::Comma
+        | Token::Period
+        | Token::LParen
+        | Token::RParen
+        | Token::SemiColon
+        | Token::Placeholder(_) => false,
+        Token::Word(word) => matches!(
+            word.keyword,
+            Keyword::AND
+                | Keyword::OR
+                | Keyword::XOR
+                | Keyword::NOT
+                | Keyword::DIV
+                | Keyword::IS
+                | Keyword::NOTNULL
+                | Keyword::IN
+                | Keyword::BETWEEN
+                | Keyword::LIKE
+                | Keyword::ILIKE
+                | Keyword::RLIKE
+                | Keyword::REGEXP
+                | Keyword::SIMILAR
+                | Keyword::ESCAPE
+                | Keyword::MEMBER
+                | Keyword::OVERLAPS
+                | Keyword::MATCH
+                | Keyword::OPERATOR
+                | Keyword::COLLATE
+                | Keyword::AT
+                | Keyword::UNION
+                | Keyword::INTERSECT
+                | Keyword::EXCEPT
+                | Keyword::MINUS
+                | Keyword::PIVOT
+                | Keyword::UNPIVOT
+        ),
+        _ => true,
+    }
+}
+
 /// Takes `CREATE [OR REPLACE] TEMP[ORARY] VIEW name AS` off. Any other `CREATE` stays and is refused
-/// as no query. Columns, options or a comment in the head leave no `AS` behind the name, so they are
-/// refused too.
-fn split_head(tokens: Vec<TokenWithSpan>) -> Result<(Option<ViewName>, Vec<TokenWithSpan>), Rule> {
+/// as no query. Columns or options in the head leave no `AS` behind the name, so they are refused
+/// too; comments in it as well, since the program that Spark runs takes the head off as text.
+fn split_head(
+    text: &str,
+    tokens: Vec<TokenWithSpan>,
+) -> Result<(Option<ViewName>, Vec<TokenWithSpan>), Rule> {
     let solid: Vec<(usize, &Token)> = tokens
         .iter()
         .enumerate()
@@ -85,6 +144,26 @@ fn split_head(tokens: Vec<TokenWithSpan>) -> Result<(Option<ViewName>, Vec<Token
         return Err(Rule::NotOneQuery);
     };
     let view = ViewName::parse(&name.value).map_err(|_| Rule::NotAPlainName(name.value.clone()))?;
+    // One word for each token of the head, with blanks and nothing else between them.
+    let words: Vec<&str> = text
+        .split_ascii_whitespace()
+        .take(as_at.saturating_add(1))
+        .collect();
+    let quoted = format!("`{}`", name.value);
+    let plain = words
+        .first()
+        .is_some_and(|word| word.eq_ignore_ascii_case("create"))
+        && words
+            .get(name_at)
+            .is_some_and(|word| *word == name.value || *word == quoted)
+        && words
+            .get(as_at)
+            .is_some_and(|word| word.eq_ignore_ascii_case("as"));
+    if !plain {
+        return Err(Rule::Form(
+            "a comment or a missing blank in the head of CREATE VIEW",
+        ));
+    }
     let body_at = solid
         .get(as_at)
         .map_or(tokens.len(), |(place, _)| place.saturating_add(1));

@@ -8,8 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    Distinct, Expr, Function, FunctionArguments, Ident, ObjectName, ObjectNamePart, Query, Select,
-    SelectFlavor, SetExpr, TableFactor, TableWithJoins, Value, ValueWithSpan, Visit, Visitor,
+    Distinct, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName,
+    ObjectNamePart, Query, Select, SelectFlavor, SetExpr, TableFactor, TableWithJoins, Value, ValueWithSpan,
+    Visit, Visitor,
 };
 
 use super::lineage::Relation;
@@ -169,6 +170,10 @@ impl Walk<'_> {
                 match args {
                     Some(args) => {
                         self.refuse_if(args.settings.is_some(), "SETTINGS");
+                        self.refuse_if(
+                            args.args.iter().any(is_wildcard),
+                            "* as an argument of a table function",
+                        );
                         self.table_function(name);
                     }
                     None => self.relation(name, scope),
@@ -176,9 +181,14 @@ impl Walk<'_> {
             }
             TableFactor::Function {
                 name,
+                args,
                 with_ordinality,
                 ..
             } => {
+                self.refuse_if(
+                    args.iter().any(is_wildcard),
+                    "* as an argument of a table function",
+                );
                 self.refuse_if(*with_ordinality, "WITH ORDINALITY");
                 self.table_function(name);
             }
@@ -196,6 +206,11 @@ impl Walk<'_> {
         if !permitted {
             self.refuse(Rule::Function(function.name.to_string()));
         }
+        let is_count = single(&function.name).is_some_and(|name| name == "count");
+        self.refuse_if(
+            !is_count && takes_wildcard(&function.args),
+            "* as an argument of a function other than COUNT",
+        );
         self.refuse_if(function.uses_odbc_syntax, "ODBC function syntax");
         self.refuse_if(
             !matches!(function.parameters, FunctionArguments::None),
@@ -270,6 +285,20 @@ impl Visitor for Inside<'_, '_> {
     }
 }
 
+/// Whether `*` is among the arguments: it would hand over columns that the query does not name.
+fn takes_wildcard(arguments: &FunctionArguments) -> bool {
+    let FunctionArguments::List(list) = arguments else {
+        return false;
+    };
+    list.args.iter().any(is_wildcard)
+}
+
+fn is_wildcard(argument: &FunctionArg) -> bool {
+    let (FunctionArg::Named { arg, .. } | FunctionArg::ExprNamed { arg, .. } | FunctionArg::Unnamed(arg)) =
+        argument;
+    !matches!(arg, FunctionArgExpr::Expr(_))
+}
+
 /// Expressions that compute from columns and literals; their parts are visited on their own.
 fn is_permitted(expr: &Expr) -> bool {
     matches!(
@@ -317,8 +346,6 @@ fn is_permitted(expr: &Expr) -> bool {
             | Expr::Named { .. }
             | Expr::Array(_)
             | Expr::Interval(_)
-            | Expr::Wildcard(_)
-            | Expr::QualifiedWildcard(..)
             | Expr::Lambda(_)
     )
 }

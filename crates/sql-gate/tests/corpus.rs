@@ -110,6 +110,30 @@ fn a_post_filter_works_only_on_a_column_made_by_count() {
             "SELECT carrier, n FROM earlier UNION ALL SELECT origin, COUNT(*) AS n FROM flights GROUP BY origin",
             true,
         ),
+        (
+            "SELECT carrier, CAST(CAST(COUNT(*) AS BIGINT) AS LONG) AS n FROM flights GROUP BY carrier",
+            true,
+        ),
+        (
+            "SELECT carrier, COUNT(*) AS n, CAST(COUNT(*)::INTEGER AS INT) AS m FROM flights GROUP BY carrier",
+            true,
+        ),
+        (
+            "SELECT carrier, CAST(CAST(COUNT(*) AS INTERVAL) AS BIGINT) AS n FROM flights GROUP BY carrier",
+            false,
+        ),
+        (
+            "SELECT carrier, CAST(CAST(COUNT(*) AS TIMESTAMP) AS BIGINT) AS n FROM flights GROUP BY carrier",
+            false,
+        ),
+        (
+            "SELECT carrier, CAST(COUNT(*) AS STRING) AS n FROM flights GROUP BY carrier",
+            false,
+        ),
+        (
+            "SELECT carrier, TRY_CAST(COUNT(*) AS INT) AS n FROM flights GROUP BY carrier",
+            false,
+        ),
         ("SELECT carrier, 1000 AS n FROM flights", false),
         ("SELECT carrier, SUM(1) AS n FROM flights GROUP BY carrier", false),
         (

@@ -122,3 +122,35 @@ SELECT a FROM flights WHERE rand() < 0.5
 SELECT a FROM `ﬂights`
 -- pipe operator: pipe operator
 SELECT a FROM flights |> WHERE a > 1
+-- hint inside a comment: comment inside a comment
+/* /*+ */ EXECUTE IMMEDIATE 'INSERT OVERWRITE DIRECTORY "/tmp/x" USING csv SELECT * FROM flights -- */ SELECT carrier FROM flights --'
+-- string inside a hint: a hint
+SELECT /*+ X('*/ carrier, COUNT(*) AS n FROM flights GROUP BY carrier -- ') */ carrier, CAST(CAST(CAST(COUNT(*) AS INTERVAL DAY) AS INTERVAL SECOND) AS BIGINT) AS n FROM flights GROUP BY carrier
+-- plain hint: a hint
+SELECT /*+ BROADCAST(flights) */ carrier FROM flights
+-- comment without an end: without an end
+SELECT carrier FROM flights /* and more
+-- dollar quotes: $ outside strings
+SELECT $$ carrier $$ AS n FROM flights
+-- star in a function: * as an argument
+SELECT concat_ws('|', *) AS a FROM flights
+-- qualified star in a function: * as an argument
+SELECT array(f.*) AS a FROM flights f
+-- star in a struct: not understood
+SELECT struct(*) AS a FROM flights
+-- star in a table function: * as an argument
+SELECT a FROM flights, LATERAL stack(1, *) AS t(a)
+-- comment before a view: head of CREATE VIEW
+/* by carrier */ CREATE TEMP VIEW v AS SELECT carrier FROM flights
+-- comment in the head of a view: head of CREATE VIEW
+CREATE TEMP VIEW /* name */ v AS SELECT carrier FROM flights
+-- no blank behind AS: head of CREATE VIEW
+CREATE TEMP VIEW v AS(SELECT carrier FROM flights)
+-- statement behind a common table expression: not
+WITH a AS (SELECT 1 AS x) INSERT OVERWRITE DIRECTORY '/tmp/out' USING csv SELECT x FROM a
+-- insert after from: not
+FROM flights INSERT INTO a SELECT carrier INSERT INTO b SELECT carrier
+-- execute immediate: exactly one SELECT
+EXECUTE IMMEDIATE 'SELECT 1'
+-- call: exactly one SELECT
+CALL system.run('x')

@@ -48,3 +48,17 @@ SELECT COUNT(*) AS n FROM planes WHERE manufacturer = 'Müller' -- a comment
 WITH a AS (SELECT origin FROM flights) SELECT COUNT(*) AS n FROM (WITH b AS (SELECT origin FROM a) SELECT origin FROM b) t
 -- case does not matter
 SELECT Count(*) AS n FROM FLIGHTS
+-- bracketed comment and quoted comment signs
+SELECT /* per carrier */ carrier, COUNT(*) AS n FROM flights WHERE carrier <> '/* -- */' GROUP BY carrier
+-- a common table expression that nothing uses
+WITH unused AS (SELECT model FROM planes) SELECT carrier, COUNT(*) AS n FROM flights GROUP BY carrier
+-- counts of chosen columns
+SELECT carrier, COUNT(DISTINCT tailnum, origin) AS n FROM flights f GROUP BY carrier
+-- values
+SELECT f.carrier, COUNT(*) AS n FROM flights f JOIN (VALUES ('AA'), ('UA')) AS v(carrier) ON f.carrier = v.carrier GROUP BY f.carrier
+-- lateral subquery
+SELECT f.carrier, t.late FROM flights f, LATERAL (SELECT f.dep_delay > 15 AS late) AS t
+-- column aliases
+WITH c (k, n) AS (SELECT carrier, COUNT(*) FROM flights GROUP BY carrier) SELECT k, n FROM c
+-- unpivot
+SELECT k, SUM(v) AS total FROM (SELECT dep_delay, distance FROM flights) UNPIVOT (v FOR k IN (dep_delay, distance)) GROUP BY k

@@ -149,6 +149,8 @@ pub(crate) fn ask(story: &Story, launch: &Launch, launcher: &Launcher, run: &str
             &launch.launcher,
             "--attester-root",
             &root,
+            "--measurement",
+            super::SOFTWARE_MEASUREMENT,
             "--run-id",
             run,
         ],
@@ -228,6 +230,8 @@ pub(crate) fn run_query(
                 &launch.launcher,
                 "--attester-root",
                 &root,
+                "--measurement",
+                super::SOFTWARE_MEASUREMENT,
             ],
         )?;
         let state = status
