@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cleanroom_model::analytics::{FailureCode, JobEvent};
+use cleanroom_model::api::RUN_SECONDS_MAX;
 use cleanroom_model::{DocumentId, RunId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as JsonValue, json};
@@ -73,7 +74,8 @@ impl Job {
         }
     }
 
-    /// What a caller sees.
+    /// What a caller sees: spark-analytics §7. Spark works inside the pod, so there are no executors
+    /// of their own.
     #[must_use]
     pub fn view(&self) -> JsonValue {
         let last = self.events.last();
@@ -84,11 +86,17 @@ impl Job {
             fields.insert("errorCode".to_owned(), json!(event.code));
             fields.insert("errorMessage".to_owned(), json!(event.message));
         }
+        // One pod, started once: nothing is ever run again by itself (§16).
+        let attempts = u8::from(self.state != JobState::Submitted);
         json!({
             "id": self.run_id,
             "status": {
                 "applicationState": state,
-                "submissionTime": self.submitted_on,
+                "driverInfo": { "podName": self.run_id },
+                "executorState": {},
+                "executionAttempts": attempts,
+                "submissionAttempts": 1,
+                "lastSubmissionAttemptTime": self.submitted_on,
                 "terminationTime": self.ended_on,
             },
             "events": self.events,
@@ -158,7 +166,8 @@ impl Jobs {
         self.lock().get(run).cloned()
     }
 
-    /// Takes a place in the queue, so that nothing is admitted that could not run.
+    /// Takes a place in the queue, so that nothing is admitted that has no place. How long a run may
+    /// wait there is part of the time it is admitted for: [`Self::seconds_until_done`].
     ///
     /// # Errors
     ///
@@ -171,6 +180,16 @@ impl Jobs {
                 "too many jobs are waiting; try again later",
             )
         })
+    }
+
+    /// Seconds within which a job whose place was taken just now is done, if every job before it takes
+    /// `run_seconds_max`: those that wait, this one among them, and one that is running. At most what
+    /// the ledger admits a run for.
+    #[must_use]
+    pub fn seconds_until_done(&self, run_seconds_max: u64) -> u64 {
+        let waiting = QUEUE_LEN_MAX.saturating_sub(self.queue.capacity());
+        let jobs = u64::try_from(waiting).unwrap_or(u64::MAX).saturating_add(1);
+        run_seconds_max.saturating_mul(jobs).min(RUN_SECONDS_MAX)
     }
 
     /// Queues a job, unless its run is known already; gives the job that counts.
@@ -341,6 +360,20 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_job_is_admitted_for_the_time_that_those_before_it_may_take() {
+        let dir = tempfile::tempdir().unwrap();
+        let (jobs, mut waiting) = Jobs::open(dir.path(), 1).unwrap();
+        let first = jobs.reserve().unwrap();
+        assert_eq!(jobs.seconds_until_done(60), 120, "one may be running");
+        first.send("a".parse().unwrap());
+        let _second = jobs.reserve().unwrap();
+        assert_eq!(jobs.seconds_until_done(60), 180);
+        waiting.recv().await.unwrap();
+        assert_eq!(jobs.seconds_until_done(60), 120);
+        assert_eq!(jobs.seconds_until_done(80_000), RUN_SECONDS_MAX);
+    }
+
+    #[tokio::test]
     async fn a_full_queue_is_told_before_anything_is_admitted() {
         let dir = tempfile::tempdir().unwrap();
         let (jobs, _waiting) = Jobs::open(dir.path(), 1).unwrap();
@@ -353,6 +386,10 @@ mod tests {
     #[test]
     fn a_failed_job_says_why_without_hiding_its_state() {
         let mut failed = job("r1");
+        assert_eq!(
+            failed.view().pointer("/status/executionAttempts"),
+            Some(&json!(0))
+        );
         end(
             &mut failed,
             &JobEvent::failed(FailureCode::KMinNotMet, "view t has too few rows"),
@@ -367,5 +404,14 @@ mod tests {
             view.pointer("/status/applicationState/errorCode"),
             Some(&json!("K_MIN_NOT_MET"))
         );
+        for (field, value) in [
+            ("driverInfo", json!({ "podName": "r1" })),
+            ("executorState", json!({})),
+            ("executionAttempts", json!(1)),
+            ("submissionAttempts", json!(1)),
+            ("terminationTime", json!(7)),
+        ] {
+            assert_eq!(view.pointer(&format!("/status/{field}")), Some(&value), "{field}");
+        }
     }
 }

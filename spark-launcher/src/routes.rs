@@ -116,7 +116,7 @@ impl Launcher {
 
     async fn run(&self, query: &DocumentId, body: &[u8]) -> Answer {
         let fresh = || format!("run-{}", hex::encode(random_bytes::<8>()));
-        let wanted = Wanted::parse(body, fresh, self.run_seconds_max)?;
+        let mut wanted = Wanted::parse(body, fresh, self.run_seconds_max)?;
         if let Some(known) = self.jobs.get(&wanted.run) {
             return same_query(&known, query);
         }
@@ -124,6 +124,7 @@ impl Launcher {
             return self.dry_run(query, &wanted).await;
         }
         let place = self.jobs.reserve()?;
+        wanted.request.max_duration_s = Some(self.jobs.seconds_until_done(self.run_seconds_max));
         // Not accepted yet: then the ledger refuses below, and records that it did.
         let checked = self.check_accepted(query, &wanted.run).await?;
         self.ledger.admit(query, &wanted.run, &wanted.request).await?;
@@ -137,7 +138,8 @@ impl Launcher {
         self.ledger.audit_start(query, &wanted.run).await?;
         let job = Job::new(wanted.run, query.clone(), unix_now_ms());
         let job = self.jobs.submit(place, job)?;
-        same_query(&job, query)
+        same_query(&job, query)?;
+        Ok(json!({ "status": "success", "id": job.run_id }))
     }
 
     /// Puts the query before the SQL gate if it can be read; `false` if it is not accepted.

@@ -203,6 +203,11 @@ mod tests {
     }
 
     #[test]
+    fn query_values_read_the_same_for_forms_and_for_the_ledger() {
+        assert_eq!(query_value("api://a b+c&d"), "api%3A%2F%2Fa%20b%2Bc%26d");
+    }
+
+    #[test]
     fn withdrawn_consent_is_told_apart_from_other_refusals() {
         let api = |code: &str| ClientError::Api {
             status: 400,
