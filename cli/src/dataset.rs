@@ -5,7 +5,8 @@ use std::io::{BufReader, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use pod::sealed_file::{DataKey, open, seal};
+use client::ClientError;
+use pod::sealed_file::{DataKey, SealedFileError, open, seal};
 use serde_json::json;
 use zeroize::Zeroizing;
 
@@ -68,7 +69,7 @@ fn transform(files: &Files, key: &DataKey, encrypt: bool, partial: &Path) -> Res
     } else {
         open(key, len, &mut reader, &mut writer)
     };
-    result.map_err(|e| Failure::Usage(format!("{}: {e}", files.input.display())))?;
+    result.map_err(|e| unreadable(&files.input, &e))?;
     writer.flush().map_err(|e| unusable(partial, &e))
 }
 
@@ -78,6 +79,17 @@ fn read_key(path: &Path) -> Result<DataKey, Failure> {
         .map(Zeroizing::new)
         .map_err(|_| Failure::Usage(format!("{} is not base64", path.display())))?;
     DataKey::from_bytes(&bytes).map_err(|e| Failure::Usage(format!("{}: {e}", path.display())))
+}
+
+/// A file that is not, to the byte, what was sealed under this key fails verification: it may have
+/// been changed on its way. What this machine cannot do is another matter.
+fn unreadable(path: &Path, error: &SealedFileError) -> Failure {
+    let text = format!("{}: {}", path.display(), pod::with_causes(error));
+    match error {
+        SealedFileError::Io(_) | SealedFileError::Crypto => Failure::Ours(text),
+        SealedFileError::KeyLength(_) => Failure::Usage(text),
+        _ => ClientError::Verification(text).into(),
+    }
 }
 
 fn unusable(path: &Path, error: &dyn std::fmt::Display) -> Failure {

@@ -12,7 +12,7 @@ use serde_json::json;
 use zeroize::Zeroizing;
 
 use crate::answer::{Answer, Failure};
-use crate::session::write_file;
+use crate::session::{NewFile, write_new};
 
 /// Life of a member's or user's certificate, in days.
 const CERTIFICATE_DAYS: u32 = 365;
@@ -55,17 +55,19 @@ pub(crate) fn run(command: &KeysCommand) -> Result<Answer, Failure> {
             out,
             no_encryption_key,
         } => {
-            let id = certificate(name, out)?;
+            let (id, mut files) = certificate(name, out)?;
             if !no_encryption_key {
-                encryption_key(name, out)?;
+                files.extend(encryption_key(name, out)?);
             }
+            write_new(&files)?;
             Ok(Answer::new(
                 json!({ "memberId": id }),
                 format!("member {name} is {id}"),
             ))
         }
         KeysCommand::User { name, out } => {
-            let id = certificate(name, out)?;
+            let (id, files) = certificate(name, out)?;
+            write_new(&files)?;
             Ok(Answer::new(
                 json!({ "userId": id }),
                 format!("user {name} is {id}"),
@@ -73,8 +75,11 @@ pub(crate) fn run(command: &KeysCommand) -> Result<Answer, Failure> {
         }
         KeysCommand::Dataset { out } => {
             let key = Zeroizing::new(random_bytes::<32>());
-            let text = Zeroizing::new(b64::encode(key.as_slice()));
-            write_file(out, text.as_bytes(), true)?;
+            write_new(&[NewFile {
+                path: out.clone(),
+                text: Zeroizing::new(b64::encode(key.as_slice())),
+                secret: true,
+            }])?;
             Ok(Answer::new(
                 json!({ "file": out }),
                 format!("wrote a dataset key to {}", out.display()),
@@ -83,7 +88,8 @@ pub(crate) fn run(command: &KeysCommand) -> Result<Answer, Failure> {
     }
 }
 
-fn certificate(name: &str, out: &Path) -> Result<String, Failure> {
+/// A new signing key and its certificate: the certificate's id, and both as files.
+fn certificate(name: &str, out: &Path) -> Result<(String, Vec<NewFile>), Failure> {
     let ours = |e: &dyn std::fmt::Display| Failure::Ours(e.to_string());
     let key = EcKeyPair::generate(Curve::P384).map_err(|e| ours(&e))?;
     let validity = Validity {
@@ -96,23 +102,37 @@ fn certificate(name: &str, out: &Path) -> Result<String, Failure> {
         .id()
         .to_string();
     let key_pem = key.to_pkcs8_pem().map_err(|e| ours(&e))?;
-    write_file(&out.join(format!("{name}_cert.pem")), cert_pem.as_bytes(), false)?;
-    write_file(&out.join(format!("{name}_privk.pem")), key_pem.as_bytes(), true)?;
-    Ok(id)
+    let path = |kind: &str| out.join(format!("{name}_{kind}.pem"));
+    let files = pair(path("cert"), cert_pem, path("privk"), key_pem);
+    Ok((id, files))
 }
 
-fn encryption_key(name: &str, out: &Path) -> Result<(), Failure> {
+/// A new encryption key pair, as files.
+fn encryption_key(name: &str, out: &Path) -> Result<Vec<NewFile>, Failure> {
     let ours = |e: &dyn std::fmt::Display| Failure::Ours(e.to_string());
     let key = RsaKeyPair::generate(RsaBits::B2048).map_err(|e| ours(&e))?;
     let key_pem = key.to_pkcs8_pem().map_err(|e| ours(&e))?;
-    write_file(
-        &out.join(format!("{name}_enc_pubk.pem")),
-        key.public_pem().as_bytes(),
-        false,
-    )?;
-    write_file(
-        &out.join(format!("{name}_enc_privk.pem")),
-        key_pem.as_bytes(),
-        true,
-    )
+    let path = |kind: &str| out.join(format!("{name}_enc_{kind}.pem"));
+    Ok(pair(path("pubk"), key.public_pem(), path("privk"), key_pem))
+}
+
+/// The private file comes first: it is the one that must not be there yet.
+fn pair(
+    public: PathBuf,
+    public_text: String,
+    private: PathBuf,
+    private_text: Zeroizing<String>,
+) -> Vec<NewFile> {
+    vec![
+        NewFile {
+            path: private,
+            text: private_text,
+            secret: true,
+        },
+        NewFile {
+            path: public,
+            text: Zeroizing::new(public_text),
+            secret: false,
+        },
+    ]
 }

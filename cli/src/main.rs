@@ -119,8 +119,27 @@ async fn run(command: Command, session: &Session) -> Result<Answer, Failure> {
     }
 }
 
+/// The arguments, or how to end: wrong ones are told to programs, too, the way they asked for.
+fn arguments() -> Result<Arguments, std::process::ExitCode> {
+    Arguments::try_parse().map_err(|error| {
+        let as_json = std::env::args_os()
+            .take_while(|argument| argument != "--")
+            .any(|argument| argument == "--json");
+        if as_json && error.use_stderr() {
+            let text = error.render().to_string();
+            let text = text.trim().trim_start_matches("error: ");
+            answer::fail(&Failure::Usage(text.to_owned()), true)
+        } else {
+            error.exit()
+        }
+    })
+}
+
 fn main() -> std::process::ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = match arguments() {
+        Ok(arguments) => arguments,
+        Err(ended) => return ended,
+    };
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(e) => return answer::fail(&Failure::Ours(format!("cannot start: {e}")), arguments.json),

@@ -33,7 +33,7 @@ pub(crate) async fn run(command: ReceiptCommand, session: &Session) -> Result<An
             let (receipt, _) = client::receipts::fetch(&session.connection()?, id).await?;
             let tree = serde_json::to_value(&receipt).map_err(|e| Failure::Ours(e.to_string()))?;
             if let Some(path) = out {
-                write_file(&path, tree.to_string().as_bytes(), false)?;
+                write_file(&path, tree.to_string().as_bytes())?;
             }
             Ok(Answer::new(
                 json!({ "transactionId": id, "verified": true, "receipt": tree }),

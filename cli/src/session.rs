@@ -140,19 +140,52 @@ pub(crate) fn read_json(path: &Path) -> Result<JsonValue, Failure> {
         .map_err(|e| Failure::Usage(format!("{} is not JSON: {e}", path.display())))
 }
 
-/// Writes a file; with `secret` only the owner may read it.
-pub(crate) fn write_file(path: &Path, bytes: &[u8], secret: bool) -> Result<(), Failure> {
+/// Writes a file that anybody may read, in place of an earlier one.
+pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    std::fs::write(path, bytes).map_err(|e| Failure::Usage(format!("cannot write {}: {e}", path.display())))
+}
+
+/// A file to be made, with what it holds.
+pub(crate) struct NewFile {
+    /// Where.
+    pub(crate) path: PathBuf,
+    /// Everything in it.
+    pub(crate) text: Zeroizing<String>,
+    /// Whether only its owner may read it.
+    pub(crate) secret: bool,
+}
+
+/// Writes files of which none may exist yet: a key that is replaced is a key that is lost. On
+/// failure none of them is left behind half made.
+pub(crate) fn write_new(files: &[NewFile]) -> Result<(), Failure> {
+    for (done, file) in files.iter().enumerate() {
+        if let Err(e) = create(file) {
+            for made in files.iter().take(done) {
+                let _ = std::fs::remove_file(&made.path);
+            }
+            let shown = file.path.display();
+            return Err(Failure::Usage(if e.kind() == std::io::ErrorKind::AlreadyExists {
+                format!("{shown} already exists and is not replaced")
+            } else {
+                format!("cannot write {shown}: {e}")
+            }));
+        }
+    }
+    Ok(())
+}
+
+fn create(new: &NewFile) -> std::io::Result<()> {
     use std::io::Write as _;
     use std::os::unix::fs::OpenOptionsExt as _;
-    let mode = if secret { 0o600 } else { 0o644 };
-    std::fs::OpenOptions::new()
+    let mut file = std::fs::OpenOptions::new()
         .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(mode)
-        .open(path)
-        .and_then(|mut file| file.write_all(bytes))
-        .map_err(|e| Failure::Usage(format!("cannot write {}: {e}", path.display())))
+        .create_new(true)
+        .mode(if new.secret { 0o600 } else { 0o644 })
+        .open(&new.path)?;
+    file.write_all(new.text.as_bytes()).inspect_err(|_| {
+        // Half a key is no key, and would stand in the way of the next attempt.
+        let _ = std::fs::remove_file(&new.path);
+    })
 }
 
 /// Splits `name=value`.

@@ -67,6 +67,23 @@ fn a_missing_argument_is_wrong_usage() {
 }
 
 #[test]
+fn arguments_that_nobody_knows_are_told_to_programs_too() {
+    for arguments in [
+        &["service", "close"][..],
+        &["member", "list", "--color"],
+        &["receipt", "get", "not-a-transaction"],
+        &["contract"],
+    ] {
+        assert_eq!(refused(arguments), (2, "Usage".to_owned()), "{arguments:?}");
+    }
+    let help = Command::new(env!("CARGO_BIN_EXE_concordat"))
+        .args(["--json", "--help"])
+        .output()
+        .unwrap();
+    assert!(help.status.success(), "help is an answer");
+}
+
+#[test]
 fn a_service_that_does_not_answer_is_unreachable() {
     let folder = Folder::new();
     let certificate = folder.certificate();
@@ -118,9 +135,10 @@ fn a_dataset_comes_back_under_its_key_and_under_no_other() {
         concordat(&["dataset", "encrypt", &plain, &sealed, "--key", &key]).0,
         0
     );
+    let failed = (5, "VerificationFailed".to_owned());
     assert_eq!(
-        refused(&["dataset", "decrypt", &sealed, &opened, "--key", &other]).0,
-        2
+        refused(&["dataset", "decrypt", &sealed, &opened, "--key", &other]),
+        failed
     );
     assert!(
         !Path::new(&opened).exists(),
@@ -131,6 +149,78 @@ fn a_dataset_comes_back_under_its_key_and_under_no_other() {
         0
     );
     assert_eq!(std::fs::read(&opened).unwrap(), std::fs::read(&plain).unwrap());
+
+    // Magic, block size, file id, nonce, ciphertext, tag; and a byte less.
+    let genuine = std::fs::read(&sealed).unwrap();
+    let flipped = [0, 5, 10, 30, 39, genuine.len() - 1].map(|at| {
+        let mut bytes = genuine.clone();
+        bytes[at] ^= 0x40;
+        bytes
+    });
+    let spoiled = folder.path("spoiled.csv");
+    for bytes in flipped
+        .iter()
+        .map(Vec::as_slice)
+        .chain([&genuine[..genuine.len() - 1]])
+    {
+        std::fs::write(&spoiled, bytes).unwrap();
+        assert_eq!(
+            refused(&["dataset", "decrypt", &spoiled, &opened, "--key", &key]),
+            failed
+        );
+    }
+    let missing = folder.path("missing.csv");
+    assert_eq!(
+        refused(&["dataset", "decrypt", &missing, &opened, "--key", &key]).0,
+        2
+    );
+}
+
+#[test]
+fn keys_are_not_replaced_and_secrets_are_their_owners() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let folder = Folder::new();
+    let (out, dek) = (folder.path(""), folder.path("a.dek"));
+    let make = [
+        &["keys", "member", "ann", "--out", &out][..],
+        &["keys", "user", "bob", "--out", &out],
+        &["keys", "dataset", &dek],
+    ];
+    for arguments in make {
+        assert_eq!(concordat(arguments).0, 0);
+    }
+    let state = || {
+        let mut files: Vec<_> = std::fs::read_dir(&out)
+            .unwrap()
+            .map(|entry| {
+                let path = entry.unwrap().path();
+                (path.clone(), std::fs::read(path).unwrap())
+            })
+            .collect();
+        files.sort();
+        files
+    };
+    let before = state();
+    assert_eq!(before.len(), 7);
+    for (path, _) in &before {
+        let mode = std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        let secret = path.ends_with("a.dek") || path.to_str().unwrap().ends_with("privk.pem");
+        assert!(!secret || mode == 0o600, "{path:?} {mode:o}");
+    }
+    for arguments in make {
+        assert_eq!(refused(arguments), (2, "Usage".to_owned()));
+    }
+    // The member's encryption key is in the way: nothing of the new member is left.
+    for name in ["ann_privk.pem", "ann_cert.pem"] {
+        std::fs::remove_file(folder.path(name)).unwrap();
+    }
+    assert_eq!(refused(make[0]).0, 2);
+    let left: Vec<_> = before
+        .into_iter()
+        .filter(|(path, _)| !path.ends_with("ann_privk.pem") && !path.ends_with("ann_cert.pem"))
+        .collect();
+    assert_eq!(state(), left);
 }
 
 #[test]

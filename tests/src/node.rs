@@ -113,8 +113,9 @@ impl Node {
     /// If it does not stop in time, or not cleanly.
     pub async fn stop(mut self) -> Result<()> {
         let pid = self.pid().context("the node has ended already")?;
-        let sent = Command::new("kill")
-            .args(["-TERM", &pid.to_string()])
+        // The shell's own `kill`: the program of that name is not part of every system.
+        let sent = Command::new("sh")
+            .args(["-c", "kill -TERM \"$0\"", &pid.to_string()])
             .status()
             .await?;
         ensure!(sent.success(), "kill: {sent}");

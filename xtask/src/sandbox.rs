@@ -12,10 +12,12 @@ use serde_json::{Value as JsonValue, json};
 use crate::cli::{Cli, Who, offline};
 use crate::workspace::{program, target};
 
-/// Longest wait for a node to answer.
-const START_WAIT: Duration = Duration::from_secs(60);
-/// Longest wait for a node to stop.
-const STOP_WAIT: Duration = Duration::from_secs(20);
+/// Longest wait for a node to answer, on a busy machine.
+const START_WAIT: Duration = Duration::from_secs(180);
+/// Longest wait for a node to stop, on a busy machine.
+const STOP_WAIT: Duration = Duration::from_secs(60);
+/// The file that says that the service is ready, and where.
+const SUMMARY: &str = "sandbox.json";
 
 /// What the sandbox is to consist of.
 pub(crate) struct Plan {
@@ -49,13 +51,9 @@ impl Sandbox {
     pub(crate) fn start(plan: &Plan) -> Result<Self> {
         std::fs::create_dir_all(&plan.dir).with_context(|| format!("cannot make {}", plan.dir.display()))?;
         let dir = plan.dir.canonicalize()?;
-        let known = dir.join("node/identities.json");
-        let fresh = !known.exists();
-        let (member_ids, user_ids) = if fresh {
-            make_identities(&dir, plan)?
-        } else {
-            read_identities(&known)?
-        };
+        // Its presence means ready, so the last start's goes before anything else happens.
+        withdraw(&dir)?;
+        let (member_ids, user_ids) = identities(&dir, plan)?;
         write_configuration(&dir, plan.port, member_ids.len())?;
         let address_file = dir.join("node/address");
         // A file left by the last start must not be taken for this one's.
@@ -83,11 +81,7 @@ impl Sandbox {
         };
         sandbox.cli.address = sandbox.wait_for_address(&address_file)?;
         sandbox.answered_after = started.elapsed();
-        if fresh {
-            sandbox.open(&user_ids)?;
-            let identities = json!({ "memberIds": sandbox.member_ids, "userIds": user_ids });
-            std::fs::write(known, identities.to_string())?;
-        }
+        sandbox.open(&user_ids)?;
         sandbox.opened_after = started.elapsed();
         let summary = json!({
             "address": sandbox.cli.address,
@@ -95,9 +89,7 @@ impl Sandbox {
             "memberIds": sandbox.member_ids,
             "userIds": user_ids,
         });
-        let path = sandbox.dir.join("sandbox.json");
-        std::fs::write(sandbox.dir.join("sandbox.json.tmp"), summary.to_string())?;
-        std::fs::rename(sandbox.dir.join("sandbox.json.tmp"), path)?;
+        write_whole(&sandbox.dir.join(SUMMARY), &summary)?;
         Ok(sandbox)
     }
 
@@ -131,7 +123,13 @@ impl Sandbox {
         Ok(id)
     }
 
+    /// Opens the service, unless it is open: an earlier start may have ended before it came to that.
+    /// Application, users and opening are one proposal, so nothing of it can be half done.
     fn open(&self, user_ids: &[String]) -> Result<()> {
+        let info = self.cli.run(&Who::Anyone, &["service", "info"])?;
+        if field(&info, "status")? == "Open" {
+            return Ok(());
+        }
         for index in 0..self.member_ids.len() {
             self.cli.run(&self.member(index), &["member", "ack"])?;
         }
@@ -194,12 +192,11 @@ impl Sandbox {
 
     /// Stops the node cleanly: its chunk is closed.
     pub(crate) fn stop(&mut self) -> Result<()> {
-        let pid = self.host.id().to_string();
-        crate::workspace::run(Command::new("kill").args(["-TERM", &pid]))?;
+        crate::workspace::terminate(self.host.id())?;
         let started = Instant::now();
         while started.elapsed() < STOP_WAIT {
             if self.host.try_wait()?.is_some() {
-                return Ok(());
+                return withdraw(&self.dir);
             }
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -229,6 +226,76 @@ fn application_digest() -> Result<String> {
         .to_string_lossy()
         .into_owned();
     field(&offline(&["component", "digest", &component])?, "digest")
+}
+
+/// Takes back the word that the service is ready.
+fn withdraw(dir: &Path) -> Result<()> {
+    match std::fs::remove_file(dir.join(SUMMARY)) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            Err(e).with_context(|| format!("cannot remove {SUMMARY} from {}", dir.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Writes a file that readers see whole or not at all.
+fn write_whole(path: &Path, tree: &JsonValue) -> Result<()> {
+    let partial = path.with_extension("tmp");
+    std::fs::write(&partial, tree.to_string())?;
+    std::fs::rename(partial, path).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Ids of members and users: those that are there, or new ones with their keys.
+///
+/// They are written down before the node starts, so that a start that fails later can be repeated
+/// with the same keys.
+fn identities(dir: &Path, plan: &Plan) -> Result<(Vec<String>, Vec<String>)> {
+    let known = dir.join("node/identities.json");
+    if known.exists() {
+        return read_identities(&known);
+    }
+    clear_half_made(dir)?;
+    let (member_ids, user_ids) = make_identities(dir, plan)?;
+    write_whole(&known, &json!({ "memberIds": member_ids, "userIds": user_ids }))?;
+    Ok((member_ids, user_ids))
+}
+
+/// Removes keys of a start that ended while it made them. No service has seen those: the node
+/// starts after all of them are made.
+fn clear_half_made(dir: &Path) -> Result<()> {
+    // The folder is the first thing that is made; without it, nothing here is ours to remove.
+    if !dir.join("node").exists() {
+        return Ok(());
+    }
+    if dir.join("node/sealed_identity").exists() {
+        bail!(
+            "{} holds a service, but node/identities.json is gone; use another folder",
+            dir.display()
+        );
+    }
+    let attester = dir.join("attester");
+    if attester.exists() {
+        std::fs::remove_dir_all(attester)?;
+    }
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        if is_key_file(&entry.file_name().to_string_lossy()) {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether this is a name that [`make_identities`] gives: `member0_privk.pem`, `user12_cert.pem`.
+fn is_key_file(name: &str) -> bool {
+    let Some((owner, kind)) = name.split_once('_') else {
+        return false;
+    };
+    let number = owner
+        .strip_prefix("member")
+        .or_else(|| owner.strip_prefix("user"));
+    number.is_some_and(|digits| digits.parse::<usize>().is_ok())
+        && ["cert.pem", "privk.pem", "enc_pubk.pem", "enc_privk.pem"].contains(&kind)
 }
 
 fn make_identities(dir: &Path, plan: &Plan) -> Result<(Vec<String>, Vec<String>)> {
@@ -286,4 +353,59 @@ fn write_configuration(dir: &Path, port: u16, members: usize) -> Result<()> {
     )?;
     std::fs::write(dir.join("node/node.toml"), text)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder(name: &str, files: &[&str]) -> PathBuf {
+        let dir = std::env::temp_dir().join(format!("xtask-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&dir);
+        for file in files {
+            let path = dir.join(file);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "x").unwrap();
+        }
+        dir
+    }
+
+    #[test]
+    fn keys_that_no_service_has_seen_are_made_again() {
+        let half = [
+            "node/member0.name",
+            "attester/ark.key",
+            "member0_privk.pem",
+            "user10_cert.pem",
+            "notes.pem",
+        ];
+        let dir = folder("half-made", &half);
+        clear_half_made(&dir).unwrap();
+        let left = half.map(|file| dir.join(file).exists());
+        assert_eq!(left, [true, false, false, false, true]);
+        std::fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn keys_of_a_service_or_of_somebody_else_are_left_alone() {
+        let service = folder("service", &["node/sealed_identity", "member0_privk.pem"]);
+        let refused = clear_half_made(&service).unwrap_err().to_string();
+        assert!(refused.contains("identities.json"), "{refused}");
+        let foreign = folder("foreign", &["member0_privk.pem"]);
+        clear_half_made(&foreign).unwrap();
+        for dir in [service, foreign] {
+            assert!(dir.join("member0_privk.pem").exists());
+            std::fs::remove_dir_all(dir).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_stopped_service_is_not_called_ready() {
+        let dir = folder("withdrawn", &["sandbox.json"]);
+        for _ in 0..2 {
+            withdraw(&dir).unwrap();
+            assert!(!dir.join("sandbox.json").exists());
+        }
+        std::fs::remove_dir_all(dir).unwrap();
+    }
 }

@@ -13,7 +13,9 @@ use crate::workspace::{build_programs, output, python, root, run, target, venv_d
 /// Wasm target, components, programs, tools and Spark.
 pub(crate) fn everything() -> Result<()> {
     java()?;
+    println!("    building both components; a minute or two the first time");
     crate::guests::build(crate::guest_toolchain::Choice::Auto)?;
+    println!("    building the programs; several minutes the first time");
     build_programs()?;
     tools_venv()?;
     spark_venv()
@@ -93,10 +95,71 @@ pub(crate) fn data_archive() -> Result<PathBuf> {
     Ok(archive)
 }
 
+/// Where launcher and pods look for programs. They start with a clean environment, so neither the
+/// caller's `PATH` nor its `JAVA_HOME` reaches the Java of a job.
+const POD_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+
+/// Oldest Java that PySpark 4 runs on.
+const JAVA_MIN: u32 = 17;
+
+/// Looks for Java exactly where a job will.
 fn java() -> Result<()> {
-    let found = Command::new("java").arg("-version").output();
-    match found {
-        Ok(output) if output.status.success() => Ok(()),
-        _ => bail!("Spark needs Java 17 or later: install a JRE (Debian: openjdk-17-jre-headless)"),
+    let asked = Command::new("/bin/sh")
+        .args(["-c", "java -version"])
+        .env_clear()
+        .env("PATH", POD_PATH)
+        .stdin(Stdio::null())
+        .output();
+    let said = asked.map_or_else(
+        |_| String::new(),
+        |output| String::from_utf8_lossy(&output.stderr).into_owned(),
+    );
+    let advice = format!(
+        "Spark needs Java {JAVA_MIN} or later, and pods look for it in {POD_PATH}: install a JRE (Debian: openjdk-17-jre-headless)"
+    );
+    match java_major(&said) {
+        Some(major) if major >= JAVA_MIN => Ok(()),
+        Some(major) => bail!("{advice}; this one is {major}"),
+        None => bail!("{advice}; there is none"),
+    }
+}
+
+/// The major version in what `java -version` says: 17 in `openjdk version "17.0.15" 2025-04-15`,
+/// 8 in `java version "1.8.0_392"`.
+fn java_major(said: &str) -> Option<u32> {
+    let (_, rest) = said.split_once(" version \"")?;
+    let (version, _) = rest.split_once('"')?;
+    let mut numbers = version
+        .split(|c: char| !c.is_ascii_digit())
+        .map(str::parse::<u32>);
+    match numbers.next()?.ok()? {
+        1 => numbers.next()?.ok(),
+        major => Some(major),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_of_java_is_read_from_what_it_says() {
+        for (said, major) in [
+            (
+                "openjdk version \"17.0.15\" 2025-04-15\nOpenJDK Runtime",
+                Some(17),
+            ),
+            (
+                "Picked up JAVA_TOOL_OPTIONS: -Xmx1g\nopenjdk version \"21\" 2023-09-19",
+                Some(21),
+            ),
+            ("openjdk version \"25-ea\" 2025-09-16", Some(25)),
+            ("java version \"1.8.0_392\"", Some(8)),
+            ("sh: 1: java: not found", None),
+            ("java version \"?\"", None),
+            ("", None),
+        ] {
+            assert_eq!(java_major(said), major, "{said}");
+        }
     }
 }

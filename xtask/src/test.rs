@@ -13,6 +13,8 @@ pub(crate) fn test(filter: &[String]) -> Result<()> {
     // With another build folder than the workspace's, the tests cannot know where Spark is.
     let spark = venv_dir("venv-spark");
     if answers(Command::new("cargo").args(["nextest", "--version"])) {
+        // First, so that the runner's closing lines stay the last; it has no examples of its own.
+        let examples = if filter.is_empty() { examples() } else { Ok(()) };
         let mut command = cargo(&[
             "nextest",
             "run",
@@ -21,11 +23,28 @@ pub(crate) fn test(filter: &[String]) -> Result<()> {
             "release",
             "--no-fail-fast",
         ]);
-        run(command.args(filter).env("CONCORDAT_SPARK_VENV", spark))
+        run(command.args(filter).env("CONCORDAT_SPARK_VENV", spark))?;
+        examples
     } else {
         let mut command = cargo(&["test", "--workspace", "--release", "--no-fail-fast"]);
         run(command.arg("--").args(filter).env("CONCORDAT_SPARK_VENV", spark))
     }
+}
+
+/// The examples in the documentation, among them those that must not compile: that keys cannot be
+/// printed or copied out is shown in no other way.
+///
+/// Of the whole workspace, because naming one package would build its dependencies with other
+/// features once more.
+fn examples() -> Result<()> {
+    println!("    examples in the documentation");
+    run(&mut cargo(&[
+        "test",
+        "--workspace",
+        "--release",
+        "--doc",
+        "--quiet",
+    ]))
 }
 
 /// The story of the public signing tool sends its requests with curl, as its users do.
@@ -34,9 +53,15 @@ fn curl() -> Result<()> {
         return Ok(());
     }
     println!("    installing curl with apt-get");
-    let mut install = Command::new("apt-get");
-    install.args(["install", "--yes", "--quiet", "curl"]);
-    run(&mut install).context("the tests need curl: install it, or run this as root on Debian")
+    // A fresh machine has no package lists yet.
+    for arguments in [
+        &["update", "--quiet"][..],
+        &["install", "--yes", "--quiet", "curl"],
+    ] {
+        run(Command::new("apt-get").args(arguments))
+            .context("the tests need curl: install it, or run this as root on Debian")?;
+    }
+    Ok(())
 }
 
 fn answers(command: &mut Command) -> bool {

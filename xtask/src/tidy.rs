@@ -49,7 +49,32 @@ fn parse_map(page: &str) -> Map {
         .collect()
 }
 
-/// Every crate of the workspace with those it depends on, dev-dependencies aside.
+/// Names under which a manifest depends on anything, also for one platform only; dev-dependencies aside.
+fn dependencies(manifest: &toml::Table) -> BTreeSet<String> {
+    let per_platform = manifest
+        .get("target")
+        .and_then(toml::Value::as_table)
+        .into_iter()
+        .flat_map(toml::Table::values)
+        .filter_map(toml::Value::as_table);
+    std::iter::once(manifest)
+        .chain(per_platform)
+        .flat_map(|table| {
+            ["dependencies", "build-dependencies"]
+                .into_iter()
+                .filter_map(|kind| table.get(kind)?.as_table())
+        })
+        .flat_map(|table| {
+            table.iter().map(|(name, requirement)| {
+                // A dependency may go by another name here.
+                let package = requirement.get("package").and_then(toml::Value::as_str);
+                package.unwrap_or(name).to_owned()
+            })
+        })
+        .collect()
+}
+
+/// Every crate of the workspace with those of the workspace that it depends on.
 fn edges() -> BTreeMap<String, BTreeSet<String>> {
     let manifests: Vec<toml::Table> = files("Cargo.toml")
         .iter()
@@ -60,18 +85,12 @@ fn edges() -> BTreeMap<String, BTreeSet<String>> {
         Some(name.to_owned())
     };
     let ours: BTreeSet<String> = manifests.iter().filter_map(name).collect();
-    let dependencies = |manifest: &toml::Table| {
-        ["dependencies", "build-dependencies"]
-            .iter()
-            .filter_map(|kind| manifest.get(*kind)?.as_table())
-            .flat_map(toml::Table::keys)
-            .filter(|dependency| ours.contains(*dependency))
-            .cloned()
-            .collect::<BTreeSet<String>>()
-    };
     manifests
         .iter()
-        .filter_map(|manifest| Some((name(manifest)?, dependencies(manifest))))
+        .filter_map(|manifest| {
+            let kept = dependencies(manifest).intersection(&ours).cloned().collect();
+            Some((name(manifest)?, kept))
+        })
         .collect()
 }
 
@@ -117,6 +136,17 @@ fn a_forbidden_edge_and_an_unknown_crate_are_found() {
         violations(&map, &edges),
         ["a must not depend on b", "c is not in the map"]
     );
+}
+
+#[test]
+fn a_dependency_hides_behind_no_platform_and_no_other_name() {
+    let manifest: toml::Table = "[dependencies]\na = \"1\"\n\
+         [target.'cfg(unix)'.dependencies]\nb = \"1\"\n\
+         [target.x86_64-unknown-linux-gnu.build-dependencies]\nalias = { package = \"c\", version = \"1\" }\n\
+         [dev-dependencies]\nd = \"1\""
+        .parse()
+        .unwrap();
+    assert_eq!(dependencies(&manifest), ["a", "b", "c"].map(str::to_owned).into());
 }
 
 /// What is wrong with one source file. The banned words are spelled apart, as this file is read too.

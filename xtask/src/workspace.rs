@@ -80,6 +80,14 @@ pub(crate) fn run_with_limit(command: &mut Command, limit: Duration) -> Result<(
     }
 }
 
+/// Asks a process to end with SIGTERM. By the shell's own `kill`: the program of that name is not
+/// part of every system.
+pub(crate) fn terminate(pid: u32) -> Result<()> {
+    run(Command::new("sh")
+        .args(["-c", "kill -TERM \"$0\""])
+        .arg(pid.to_string()))
+}
+
 /// Runs a command and gives what it printed; its failure is an error with what it said.
 pub(crate) fn output(command: &mut Command) -> Result<String> {
     let shown = format!("{command:?}");
@@ -97,15 +105,10 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
 /// Builds every program of ours that the demo, the sandbox and the tests start.
 ///
 /// The whole workspace at once: building packages by name unifies features differently, and cargo
-/// would compile the engine a second time for the tests.
+/// would compile the engine a second time for the tests. Cargo's own progress is shown: the first
+/// time takes minutes.
 pub(crate) fn build_programs() -> Result<()> {
-    run(&mut cargo(&[
-        "build",
-        "--release",
-        "--quiet",
-        "--workspace",
-        "--bins",
-    ]))
+    run(&mut cargo(&["build", "--release", "--workspace", "--bins"]))
 }
 
 #[cfg(test)]

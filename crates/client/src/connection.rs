@@ -24,8 +24,8 @@ use crate::api_error::ClientError;
 const ANSWER_SIZE_MAX: usize = 64 << 20;
 /// Longest wait for an answer: a write under load, or a slow receipt.
 const ANSWER_WAIT: Duration = Duration::from_secs(60);
-/// Longest wait for a TCP connection and the TLS handshake.
-const CONNECT_WAIT: Duration = Duration::from_secs(10);
+/// Longest wait for a TCP connection and the TLS handshake, with a busy machine at either end.
+const CONNECT_WAIT: Duration = Duration::from_secs(30);
 
 /// A client certificate with its key, both PEM.
 pub struct Identity {
@@ -270,7 +270,7 @@ impl Connection {
         let request = self.request(method, path, content_type, body)?;
         let reply = tokio::time::timeout(ANSWER_WAIT, self.exchange(&mut sender, request))
             .await
-            .map_err(|_| self.unreachable(&"no answer within 60 s"))??;
+            .map_err(|_| self.unreachable(&format!("no answer within {} s", ANSWER_WAIT.as_secs())))??;
         *slot = Some(sender);
         if reply.status < 300 {
             Ok(reply)
@@ -343,7 +343,7 @@ impl Connection {
         };
         let (sender, connection) = tokio::time::timeout(CONNECT_WAIT, handshake)
             .await
-            .map_err(|_| self.unreachable(&"no connection within 10 s"))??;
+            .map_err(|_| self.unreachable(&format!("no connection within {} s", CONNECT_WAIT.as_secs())))??;
         // The connection ends when its sender is dropped; its error, if any, reaches the caller
         // through the pending request.
         tokio::spawn(connection);

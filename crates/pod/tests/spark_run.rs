@@ -333,6 +333,7 @@ async fn an_encrypted_dataset_is_joined_by_spark_and_only_groups_above_k_come_ou
         lines.extend(text.lines().skip(1).map(str::to_owned).collect::<Vec<_>>());
     }
     lines.sort();
+    assert_eq!(lines.len(), expected.len(), "{lines:?}");
     for (line, (maker, mean, planes)) in lines.iter().zip(&expected) {
         let parts: Vec<&str> = line.split(',').collect();
         assert_eq!(

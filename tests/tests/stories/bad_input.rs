@@ -339,9 +339,10 @@ async fn evidence_that_is_wrong_changes_nothing() -> Result<()> {
             "NonceInvalid",
         )?;
     }
-    let mut late = pods::nonce(&connection).await?;
-    late[16..24].copy_from_slice(&1_000_000_000_000_u64.to_be_bytes());
-    let request = pod.request(key, &late)?;
+    // One that gives itself a longer life.
+    let mut prolonged = pods::nonce(&connection).await?;
+    prolonged[16..24].copy_from_slice(&4_000_000_000_000_u64.to_be_bytes());
+    let request = pod.request(key, &prolonged)?;
     refused(connection.post(&path, &request).await, 400, "NonceInvalid")?;
     refused(
         ask(&|request| request["nonce"] = JsonValue::Null).await?,

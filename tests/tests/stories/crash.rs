@@ -3,7 +3,10 @@
 //!
 //! `CONCORDAT_KILLS` sets how often; a dozen by default.
 
-use anyhow::{Context as _, Result, ensure};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context as _, Result, bail, ensure};
 use client::{ClientError, Connection};
 use model::TxId;
 use serde_json::{Value as JsonValue, json};
@@ -25,11 +28,13 @@ struct Answered {
     version: TxId,
 }
 
-/// Writes drafts, one after another, until the node is gone.
+/// Writes drafts, one after another, until the node is gone. Before it is being killed, a node that
+/// does not answer is a failure.
 async fn write(
     connection: Connection,
     prefix: String,
     answered: mpsc::UnboundedSender<Answered>,
+    killed: Arc<AtomicBool>,
 ) -> Result<()> {
     for number in 0.. {
         let contract = format!("{prefix}-{number}");
@@ -43,7 +48,7 @@ async fn write(
                     version,
                 });
             }
-            Err(ClientError::Unreachable { .. }) => return Ok(()),
+            Err(ClientError::Unreachable { .. }) if killed.load(Ordering::SeqCst) => return Ok(()),
             Err(other) => return Err(other.into()),
         }
     }
@@ -54,20 +59,25 @@ async fn write(
 async fn write_and_kill(service: &mut Service, round: usize, wanted: usize) -> Result<Vec<Answered>> {
     let (sender, mut answers) = mpsc::unbounded_channel();
     let mut writers = JoinSet::new();
+    let killed = Arc::new(AtomicBool::new(false));
     for writer in 0..WRITERS {
         let connection = service.connection_of(service.member(0)?)?;
-        writers.spawn(write(connection, format!("k{round}-{writer}"), sender.clone()));
+        let prefix = format!("k{round}-{writer}");
+        writers.spawn(write(connection, prefix, sender.clone(), Arc::clone(&killed)));
     }
     drop(sender);
     let mut answered = Vec::new();
     while answered.len() < wanted {
-        answered.push(
-            answers
-                .recv()
-                .await
-                .context("the writers ended before the node did")?,
-        );
+        if let Some(answer) = answers.recv().await {
+            answered.push(answer);
+        } else {
+            while let Some(writer) = writers.join_next().await {
+                writer??;
+            }
+            bail!("the writers ended before the node did");
+        }
     }
+    killed.store(true, Ordering::SeqCst);
     service.kill().await?;
     while let Some(writer) = writers.join_next().await {
         writer??;

@@ -9,8 +9,8 @@ use serde_json::Value as JsonValue;
 
 use crate::workspace::{python, root};
 
-/// Longest wait for a program's ready file.
-const READY_WAIT: Duration = Duration::from_secs(60);
+/// Longest wait for a program's ready file, on a busy machine.
+const READY_WAIT: Duration = Duration::from_secs(180);
 
 /// A program that ends when this value is dropped.
 pub(crate) struct Background {
@@ -94,9 +94,7 @@ impl Drop for Background {
     fn drop(&mut self) {
         // Closing standard input ends the Python programs; the launcher takes SIGTERM.
         drop(self.child.stdin.take());
-        let _ = Command::new("kill")
-            .args(["-TERM", &self.child.id().to_string()])
-            .status();
+        let _ = crate::workspace::terminate(self.child.id());
         let started = Instant::now();
         while started.elapsed() < Duration::from_secs(10) {
             if matches!(self.child.try_wait(), Ok(Some(_)) | Err(_)) {
