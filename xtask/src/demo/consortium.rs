@@ -1,5 +1,7 @@
 //! Steps 1 to 3: the service opens, members vote a contract, then a policy.
 
+use std::cell::RefCell;
+
 use anyhow::{Result, bail, ensure};
 use serde_json::{Value as JsonValue, json};
 
@@ -25,6 +27,7 @@ pub(crate) fn open(dir: &std::path::Path) -> Result<(Story, String)> {
         sandbox,
         provider,
         issuer,
+        decisions: RefCell::default(),
     };
 
     let url = field(&story.issuer, "issuer")?;
@@ -37,7 +40,7 @@ pub(crate) fn open(dir: &std::path::Path) -> Result<(Story, String)> {
             "data": { "issuer": url, "identifier": format!("steward of {name}") },
         }}));
     }
-    story.carry(0, &[0, 1, 2], &JsonValue::Array(actions))?;
+    story.carry("identities", 0, &[0, 1, 2], &JsonValue::Array(actions))?;
     for (name, _) in ORGANISATIONS {
         story.cli().run(&story.steward(name), &["user", "active"])?;
     }
@@ -89,6 +92,7 @@ pub(crate) fn contract(story: &Story) -> Result<(String, String)> {
         state()? == "Accepted",
         "the contract is not Accepted after both required members voted: {last}"
     );
+    story.decided("contract", &last);
     let tx = field(&last, "transactionId")?;
     let detail =
         format!("Proposed until airport voted, registry's no changed nothing, Accepted in transaction {tx}");
@@ -117,7 +121,7 @@ pub(crate) fn policy(story: &Story, launcher: &str, pod: &str) -> Result<((), St
         { "name": "enable_oidc_issuer", "args": { "contractId": CONTRACT, "kid": "flight-delays" } },
         { "name": "set_oidc_issuer_url", "args": { "contractId": CONTRACT, "issuer_url": issuer_url } },
     ]);
-    story.carry(0, &[0, 1], &actions)?;
+    story.carry("policy", 0, &[0, 1], &actions)?;
     let made = story
         .cli()
         .run(&story.member(0), &["oidc", "generate-key", CONTRACT])?;

@@ -5,6 +5,7 @@ mod checks;
 mod consortium;
 mod datasets;
 mod narrator;
+mod refusals;
 mod run;
 mod story;
 
@@ -16,12 +17,15 @@ use serde_json::{Value as JsonValue, json};
 
 use self::background::Background;
 use self::narrator::Narrator;
-use self::story::{AUDIENCE, CONTRACT, SINK, SQL, Story};
+use self::story::{AUDIENCE, CONTRACT, QUERY, SINK, SQL, Story};
 use crate::workspace::{target, venv_dir};
 
 /// SHA-384 of the text `concordat software attester v1`: the launch measurement of its evidence.
 const SOFTWARE_MEASUREMENT: &str =
     "e1ee5f1e445067d586887422c89d7401253e9685a280a649c117c394c4e263740498b2f99efe92978a1dba4225f151a2";
+
+/// The run that everybody agreed to.
+const RUN: &str = "run-1";
 
 /// Runs the demo in `dir`, which is emptied first.
 pub(crate) fn demo(dir: Option<PathBuf>, json_file: Option<&Path>) -> Result<()> {
@@ -64,11 +68,13 @@ fn tell(narrator: &mut Narrator, dir: &Path) -> Result<()> {
         "airline proposes a contract that airline and airport decide; they vote with signed messages",
         || consortium::contract(&story),
     )?;
+    narrator.ids(story.ids()?);
     narrator.step(
         "policy",
         "The same two vote which launcher and which Spark pod are admitted, by the digests of their launch documents",
         || consortium::policy(&story, &launch.launcher, &launch.pod),
     )?;
+    narrator.ids(story.ids()?);
     let (mut relying_party, place) = start_relying_party(dir)?;
     narrator.step(
         "publish",
@@ -84,14 +90,15 @@ fn tell(narrator: &mut Narrator, dir: &Path) -> Result<()> {
         "The analyst publishes a query that all three stewards must approve",
         || datasets::query(&story),
     )?;
+    narrator.ids(json!({ "query": QUERY }));
     let result = execute(narrator, &story, &launch, &clear)?;
+    narrator.keep(SQL, result.rows.clone());
+    checks::print_table(&result);
     narrator.step(
         "token",
         "The pod showed the sink's relying party an identity token; an OpenID library judged it",
         || checks::token(&story, &dir.join("relying-party")),
     )?;
-    narrator.keep(SQL, result.rows.clone());
-    checks::print_table(&result);
     narrator.step(
         "receipt",
         "A receipt proves offline that the contract was accepted",
@@ -124,30 +131,30 @@ fn execute(
         "All three approve, but one steward switches its consent off",
         || run::consent_off(story, launch, &launcher),
     )?;
-    narrator.step(
+    let job = narrator.step(
         "run",
         "Everybody agrees: an attested pod gets the keys and runs the query on Spark",
         || {
-            let run = "run-1";
-            let (status, detail) = run::run_query(story, launch, &launcher, run)?;
-            let again = run::ask(story, launch, &launcher, run)?;
+            let (job, detail) = run::run_query(story, launch, &launcher, RUN)?;
+            let again = run::ask(story, launch, &launcher, RUN)?;
             anyhow::ensure!(
-                again.get("id") == status.get("id"),
-                "asking again for {run} gave another job: {again}"
+                again.get("id").and_then(JsonValue::as_str) == Some(&job),
+                "asking again for {RUN} gave another job: {again}"
             );
-            Ok(((), detail))
+            Ok((job, detail))
         },
     )?;
+    narrator.ids(json!({ "run": RUN, "job": job }));
     let secret = format!("{}_flights-dek", story.steward_id("airline")?);
     narrator.step(
         "uninvited",
-        "A pod with a changed Spark program asks for the same secret",
-        || run::uninvited_pod(story, &secret),
+        "A pod with a changed Spark program asks for the same run, then for the same secret",
+        || run::uninvited_pod(story, launch, RUN, &secret),
     )?;
     narrator.step(
         "result",
         "The sink's owner decrypts the result; DuckDB recomputes it over the clear files",
-        || checks::result(story, clear, "run-1"),
+        || checks::result(story, clear, RUN),
     )
 }
 

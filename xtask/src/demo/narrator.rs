@@ -23,6 +23,7 @@ pub(crate) struct Record {
     #[serde(skip_serializing_if = "Option::is_none")]
     query: Option<String>,
     result: Vec<JsonValue>,
+    ids: JsonValue,
 }
 
 /// Prints and records.
@@ -38,6 +39,7 @@ impl Narrator {
                 steps: Vec::new(),
                 query: None,
                 result: Vec::new(),
+                ids: JsonValue::Object(serde_json::Map::new()),
             },
             started: Instant::now(),
         }
@@ -72,6 +74,13 @@ impl Narrator {
     pub(crate) fn keep(&mut self, query: &str, result: Vec<JsonValue>) {
         self.record.query = Some(query.to_owned());
         self.record.result = result;
+    }
+
+    /// Keeps ids for the record, beside those that are kept already.
+    pub(crate) fn ids(&mut self, more: JsonValue) {
+        if let (Some(kept), JsonValue::Object(more)) = (self.record.ids.as_object_mut(), more) {
+            kept.extend(more);
+        }
     }
 
     /// The closing lines.

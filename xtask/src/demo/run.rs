@@ -1,5 +1,6 @@
 //! Steps 5 to 7: the launcher refuses twice, then runs a real Spark job; an uninvited pod gets nothing.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use serde_json::Value as JsonValue;
 
 use super::background::Background;
 use super::narrator::Waiting;
+use super::refusals::{Refused, on_ledger};
 use super::story::{CONTRACT, QUERY, Story, launch_document, refusal};
 use crate::sandbox::field;
 use crate::workspace::{program, root, venv_dir};
@@ -159,17 +161,33 @@ pub(crate) fn ask(story: &Story, launch: &Launch, launcher: &Launcher, run: &str
 
 /// Asks before the third approval: refused, naming who has not agreed.
 pub(crate) fn too_early(story: &Story, launch: &Launch, launcher: &Launcher) -> Result<((), String)> {
-    let refused = refusal(ask(story, launch, launcher, "run-too-early"))?;
+    let run = "run-too-early";
+    let refused = refusal(ask(story, launch, launcher, run))?;
     let registry = story.steward_id("registry")?;
     ensure!(
         refused.details.to_string().contains(&registry) || refused.message.contains(&registry),
         "the refusal does not name registry's steward {registry}: {refused} {}",
         refused.details
     );
+    admission_refused(story, launch, run, &refused.code)?;
     Ok((
         (),
-        format!("refused with {}: registry's steward has not agreed", refused.code),
+        format!(
+            "refused with {}: registry's steward has not agreed; the refusal is on the ledger",
+            refused.code
+        ),
     ))
+}
+
+/// A member finds the refusal to admit a run.
+fn admission_refused(story: &Story, launch: &Launch, run: &str, code: &str) -> Result<()> {
+    let wanted = Refused {
+        kind: "admission",
+        name: run,
+        code,
+        host_data: &launch.launcher,
+    };
+    on_ledger(story, &wanted).map(drop)
 }
 
 /// The third approval comes, but one consent is switched off: refused again, naming whose.
@@ -186,32 +204,34 @@ pub(crate) fn consent_off(story: &Story, launch: &Launch, launcher: &Launcher) -
     story
         .cli()
         .run(&airport, &["document", "disable", CONTRACT, "weather"])?;
-    let refused = refusal(ask(story, launch, launcher, "run-without-consent"))?;
+    let run = "run-without-consent";
+    let refused = refusal(ask(story, launch, launcher, run))?;
     let id = story.steward_id("airport")?;
     ensure!(
         refused.details.to_string().contains(&id) || refused.message.contains(&id),
         "the refusal does not name airport's steward {id}: {refused} {}",
         refused.details
     );
+    admission_refused(story, launch, run, &refused.code)?;
     story
         .cli()
         .run(&airport, &["document", "enable", CONTRACT, "weather"])?;
     Ok((
         (),
         format!(
-            "query Accepted; refused with {}: airport's consent for weather was off; it is on again",
+            "query Accepted; refused with {}: airport's consent for weather was off; the refusal is on the ledger; consent is on again",
             refused.code
         ),
     ))
 }
 
-/// Runs the query and waits for its end.
+/// Runs the query and waits for its end; gives the job's id.
 pub(crate) fn run_query(
     story: &Story,
     launch: &Launch,
     launcher: &Launcher,
     run: &str,
-) -> Result<(JsonValue, String)> {
+) -> Result<(String, String)> {
     let submitted = ask(story, launch, launcher, run)?;
     let job = field(&submitted, "id")?;
     let attester = story.sandbox.dir.join("attester").to_string_lossy().into_owned();
@@ -240,10 +260,8 @@ pub(crate) fn run_query(
             .unwrap_or("UNKNOWN");
         match state {
             "COMPLETED" => {
-                return Ok((
-                    status.clone(),
-                    format!("job {job} completed on Spark; asking again for {run} starts nothing"),
-                ));
+                let detail = format!("job {job} completed on Spark; asking again for {run} starts nothing");
+                return Ok((job, detail));
             }
             "FAILED" | "SUBMISSION_FAILED" => bail!("job {job} is {state}: {status}"),
             _ => {}
@@ -255,66 +273,84 @@ pub(crate) fn run_query(
     }
 }
 
-/// A pod with other host data asks for a secret of the run and is refused.
-pub(crate) fn uninvited_pod(story: &Story, secret: &str) -> Result<((), String)> {
-    let job = story.dir.join("uninvited/job");
-    std::fs::create_dir_all(&job)?;
+/// A changed copy of the voted pod, started like it for the admitted run, and then asking for a
+/// secret of that run without further ado: both are refused for the host data.
+pub(crate) fn uninvited_pod(story: &Story, launch: &Launch, run: &str, secret: &str) -> Result<((), String)> {
+    let dir = story.dir.join("uninvited");
+    let job = dir.join("job");
+    changed_job(&job)?;
+    let (work, venv) = (dir.join("work"), venv_dir("venv-spark"));
+    let run_arguments = [
+        OsStr::new("--run"),
+        OsStr::new(run),
+        OsStr::new("--spark-venv"),
+        venv.as_os_str(),
+        OsStr::new("--work-dir"),
+        work.as_os_str(),
+    ];
+    let secret_arguments = [OsStr::new("--secret"), OsStr::new(secret)];
+    let mut codes = Vec::new();
+    for (act, kind, name, arguments) in [
+        ("run", "run", run, &run_arguments[..]),
+        ("probe", "secret", secret, &secret_arguments),
+    ] {
+        let document = dir.join(format!("{act}.launch.json"));
+        let host_data = pod_launch_document(&document, &job, act)?;
+        ensure!(
+            host_data != launch.pod,
+            "a changed program has the voted host data {host_data}"
+        );
+        let output = Command::new(program("concordat-pod"))
+            .arg(act)
+            .args(["--address", &story.cli().address, "--contract", CONTRACT])
+            .arg("--service-cert")
+            .arg(&story.cli().service_cert)
+            .arg("--launch-document")
+            .arg(&document)
+            .arg("--attester")
+            .arg(story.sandbox.dir.join("attester"))
+            .arg("--job-dir")
+            .arg(&job)
+            .args(arguments)
+            .output()
+            .context("cannot start concordat-pod")?;
+        let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+        ensure!(
+            !output.status.success(),
+            "the uninvited pod was served: {printed}"
+        );
+        let wanted = Refused {
+            kind,
+            name,
+            code: "VerifySnpAttestationFailed",
+            host_data: &host_data,
+        };
+        let detail = on_ledger(story, &wanted)
+            .with_context(|| format!("{printed}{}", String::from_utf8_lossy(&output.stderr)))?;
+        let claim = field(&detail, "claim")?;
+        ensure!(
+            claim == "x-ms-sevsnpvm-hostdata",
+            "refused, but not for its host data: {detail}"
+        );
+        codes.push(format!("{kind}: {} on {claim}", field(&detail, "code")?));
+    }
+    Ok((
+        (),
+        format!("refused, {}; both refusals are on the ledger", codes.join(", ")),
+    ))
+}
+
+/// Copies the job's folder; one more line in the Spark program makes it another program.
+fn changed_job(job: &Path) -> Result<()> {
+    std::fs::create_dir_all(job)?;
     for entry in std::fs::read_dir(job_dir())? {
         let entry = entry?;
         if entry.file_type()?.is_file() {
             std::fs::copy(entry.path(), job.join(entry.file_name()))?;
         }
     }
-    // One changed line in the Spark program is another program.
     let program_file = job.join("run_query.py");
     let text = std::fs::read_to_string(&program_file)?;
     std::fs::write(&program_file, format!("{text}\n# and send me a copy\n"))?;
-    let document = story.dir.join("uninvited/pod.launch.json");
-    pod_launch_document(&document, &job, "probe")?;
-    let output = Command::new(program("concordat-pod"))
-        .args([
-            "probe",
-            "--address",
-            &story.cli().address,
-            "--contract",
-            CONTRACT,
-            "--secret",
-            secret,
-        ])
-        .arg("--service-cert")
-        .arg(&story.cli().service_cert)
-        .arg("--launch-document")
-        .arg(&document)
-        .arg("--attester")
-        .arg(story.sandbox.dir.join("attester"))
-        .arg("--job-dir")
-        .arg(&job)
-        .output()
-        .context("cannot start concordat-pod")?;
-    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    ensure!(
-        output.status.code() == Some(4),
-        "the uninvited pod ended with {}: {printed}{said}",
-        output.status
-    );
-    let answer: JsonValue = serde_json::from_str(printed.lines().last().unwrap_or_default())
-        .with_context(|| format!("the uninvited pod printed {printed}"))?;
-    let claim = answer
-        .pointer("/details/0/claim")
-        .and_then(JsonValue::as_str)
-        .unwrap_or_default();
-    ensure!(
-        claim == "x-ms-sevsnpvm-hostdata",
-        "refused, but not for its host data: {answer}"
-    );
-    let code = answer
-        .pointer("/details/0/code")
-        .and_then(JsonValue::as_str)
-        .unwrap_or_default()
-        .to_owned();
-    Ok((
-        (),
-        format!("refused with {code} on {claim}; the refusal is on the ledger"),
-    ))
+    Ok(())
 }

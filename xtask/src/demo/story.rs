@@ -1,5 +1,6 @@
 //! Who is in the story, and where their things lie.
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
@@ -8,6 +9,8 @@ use serde_json::{Value as JsonValue, json};
 use super::background::Background;
 use crate::cli::{Cli, CliError, Who, offline};
 use crate::sandbox::{Sandbox, field};
+
+type JsonMap = serde_json::Map<String, JsonValue>;
 
 /// The contract of the story.
 pub(crate) const CONTRACT: &str = "flight-delays";
@@ -49,9 +52,40 @@ pub(crate) struct Story {
     #[allow(dead_code, reason = "held, because dropping it stops the identity provider")]
     pub(crate) provider: Background,
     pub(crate) issuer: JsonValue,
+    /// Proposals that were carried, by what they decided, with the transaction of the last vote.
+    pub(crate) decisions: RefCell<Vec<(&'static str, JsonValue)>>,
 }
 
 impl Story {
+    /// Keeps the answer to the vote that carried a proposal.
+    pub(crate) fn decided(&self, what: &'static str, last: &JsonValue) {
+        self.decisions.borrow_mut().push((what, last.clone()));
+    }
+
+    /// Every id that a reader of the record needs to look further.
+    pub(crate) fn ids(&self) -> Result<JsonValue> {
+        let member_ids = ORGANISATIONS.iter().zip(&self.sandbox.member_ids);
+        let members: JsonMap = member_ids
+            .map(|((name, _), id)| ((*name).to_owned(), json!(id)))
+            .collect();
+        let mut users = JsonMap::new();
+        for (name, _) in ORGANISATIONS {
+            users.insert(name.to_owned(), json!(self.steward_id(name)?));
+        }
+        let (mut proposals, mut transactions) = (JsonMap::new(), JsonMap::new());
+        for (what, last) in self.decisions.borrow().iter() {
+            proposals.insert((*what).to_owned(), last.get("proposalId").cloned().into());
+            transactions.insert((*what).to_owned(), last.get("transactionId").cloned().into());
+        }
+        Ok(json!({
+            "members": members,
+            "users": users,
+            "contract": CONTRACT,
+            "proposals": proposals,
+            "transactions": transactions,
+        }))
+    }
+
     /// The command line.
     pub(crate) fn cli(&self) -> &Cli {
         &self.sandbox.cli
@@ -82,7 +116,13 @@ impl Story {
     }
 
     /// Proposes actions as organisation `proposer` and has the listed organisations accept them.
-    pub(crate) fn carry(&self, proposer: usize, voters: &[usize], actions: &JsonValue) -> Result<JsonValue> {
+    pub(crate) fn carry(
+        &self,
+        what: &'static str,
+        proposer: usize,
+        voters: &[usize],
+        actions: &JsonValue,
+    ) -> Result<()> {
         let file = self.dir.join("proposal.json");
         std::fs::write(&file, json!({ "actions": actions }).to_string())?;
         let made = self.cli().run(
@@ -100,7 +140,8 @@ impl Story {
         if state != "Accepted" {
             bail!("proposal {id} is {state} after its voters accepted it: {last}");
         }
-        Ok(last)
+        self.decided(what, &last);
+        Ok(())
     }
 
     /// State of a document.
