@@ -392,3 +392,39 @@ fn not_open() -> Reply {
         "the service is not open yet; members open it with transition_service_to_open",
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(content_type: Option<&str>, body: &'static [u8]) -> u16 {
+        let mut headers = http::HeaderMap::new();
+        if let Some(value) = content_type {
+            headers.insert(http::header::CONTENT_TYPE, value.parse().unwrap());
+        }
+        let request = Request {
+            method: http::Method::PUT,
+            uri: "/app/contracts/c".parse().unwrap(),
+            headers,
+            body: body.into(),
+            certificate: None,
+        };
+        check_media_type(&request).map_or_else(|reply| reply.status, |()| 200)
+    }
+
+    #[test]
+    fn bodies_that_say_they_are_not_json_are_refused() {
+        for content_type in [
+            "text/plain",
+            "application/cose",
+            "application/x-www-form-urlencoded",
+        ] {
+            assert_eq!(status(Some(content_type), b"{}"), 415, "{content_type}");
+            assert_eq!(status(Some(content_type), b""), 200, "{content_type}");
+        }
+        for content_type in ["application/json", "Application/JSON; charset=utf-8"] {
+            assert_eq!(status(Some(content_type), b"{}"), 200, "{content_type}");
+        }
+        assert_eq!(status(None, b"{}"), 200);
+    }
+}

@@ -28,8 +28,8 @@ const KEEP_RESIDENT_BYTES: usize = 64 * 1024;
 const TICK: Duration = Duration::from_millis(250);
 /// Wall-clock limit of one call, in ticks: five seconds.
 pub(super) const TICKS_PER_CALL: u64 = 20;
-/// Wall-clock limit of a constitution's call, in ticks: one minute. Inspecting a component
-/// compiles it, and a slow machine must not be able to lock members out of voting.
+/// Wall-clock limit of a constitution's call and of a prepare pass, in ticks: one minute. Inspecting
+/// a component compiles it, and a slow machine must not be able to lock members out of voting.
 pub(super) const TICKS_PER_DECISION: u64 = 240;
 
 fn pool() -> PoolingAllocationConfig {
