@@ -240,6 +240,9 @@ pub struct RunRequest {
     /// The alternative of the pod; absent if the policy has exactly one of role `pod`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod_alternative: Option<Identifier>,
+    /// Kind of the pod's evidence, if alternatives of several kinds have that id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod_policy_type: Option<PolicyType>,
     /// Longest run in seconds; at most [`RUN_SECONDS_MAX`], absent means [`RUN_SECONDS_DEFAULT`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_duration_s: Option<u64>,

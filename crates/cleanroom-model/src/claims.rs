@@ -64,6 +64,19 @@ const CACI_CLAIMS: &[(&str, Shape)] = &[
     ("x-ms-ver", Shape::Text),
 ];
 
+const MACHINE_PREFIX: &str = "vm-configuration-";
+
+/// What a paravisor says about its machine and a policy may ask for, after [`MACHINE_PREFIX`]
+/// (`attestation-secrets-oidc.md` §1.9). Members that change with each start are left out.
+const MACHINE_CLAIMS: &[(&str, Shape)] = &[
+    ("console-enabled", Shape::Bool),
+    ("root-cert-thumbprint", Shape::Text),
+    ("secure-boot", Shape::Bool),
+    ("tpm-enabled", Shape::Bool),
+    ("tpm-persisted", Shape::Bool),
+    ("vmUniqueId", Shape::Text),
+];
+
 /// Names of unsigned development evidence, after [`SNP_PREFIX`] (decision 20).
 const VIRTUAL_CLAIMS: &[(&str, Shape)] = &[
     ("hostdata", Shape::AnyHex),
@@ -93,9 +106,12 @@ fn shape_of(policy_type: PolicyType, name: &str) -> Option<Shape> {
             None => find(CACI_CLAIMS, name),
         },
         PolicyType::Virtual => find(VIRTUAL_CLAIMS, name.strip_prefix(SNP_PREFIX)?),
-        PolicyType::SnpCvm => (0..REGISTER_COUNT)
-            .any(|n| format!("pcr{n}") == name)
-            .then_some(Shape::Register),
+        PolicyType::SnpCvm => match name.strip_prefix(MACHINE_PREFIX) {
+            Some(rest) => find(MACHINE_CLAIMS, rest),
+            None => (0..REGISTER_COUNT)
+                .any(|n| format!("pcr{n}") == name)
+                .then_some(Shape::Register),
+        },
         PolicyType::Jwt => JWT_CLAIMS.contains(&name).then_some(Shape::Text),
     }
 }
@@ -244,6 +260,19 @@ pub fn add_claims(claims: &mut Claims, added: Claims) {
     }
 }
 
+/// Adds the values of `added` to those of `claims`, booleans too: an overview of rules that hold
+/// side by side, not a rule.
+pub fn union_claims(claims: &mut Claims, added: Claims) {
+    for (name, values) in added {
+        let stored = claims.entry(name).or_default();
+        for value in values {
+            if !stored.contains(&value) {
+                stored.push(value);
+            }
+        }
+    }
+}
+
 /// Takes the values of `removed` out of `claims`; a claim goes with its last value, a boolean
 /// claim always. What is not there is passed over.
 pub fn remove_claims(claims: &mut Claims, removed: &Claims) {
@@ -368,6 +397,46 @@ mod tests {
         let mut policy = claims(json!({"a": ["1"], "b": [true]}));
         add_claims(&mut policy, claims(json!({"a": ["1", "2"], "b": [false]})));
         assert_eq!(policy, claims(json!({"a": ["1", "2"], "b": [false]})));
+    }
+
+    #[test]
+    fn a_union_shows_both_booleans() {
+        let mut union = claims(json!({"a": ["1"], "b": [true]}));
+        union_claims(&mut union, claims(json!({"a": ["1", "2"], "b": [false]})));
+        assert_eq!(union, claims(json!({"a": ["1", "2"], "b": [true, false]})));
+    }
+
+    #[test]
+    fn a_machines_configuration_can_be_required_of_machines_only() {
+        let flags = ["secure-boot", "tpm-enabled", "tpm-persisted", "console-enabled"];
+        for (names, good, bad) in [
+            (&flags[..], json!(true), json!("true")),
+            (&["vmUniqueId", "root-cert-thumbprint"][..], json!("x"), json!("")),
+        ] {
+            for name in names {
+                let name = format!("vm-configuration-{name}");
+                assert!(
+                    parse(PolicyType::SnpCvm, json!({ &name: good })).is_ok(),
+                    "{name}"
+                );
+                assert!(
+                    parse(PolicyType::SnpCvm, json!({ &name: bad })).is_err(),
+                    "{name}"
+                );
+                assert!(
+                    parse(PolicyType::Virtual, json!({ &name: good })).is_err(),
+                    "{name}"
+                );
+            }
+        }
+        assert!(parse(PolicyType::SnpCvm, json!({"vm-configuration-current-time": 1})).is_err());
+        for absent in ["tpm-persisted", "console-enabled", "root-cert-thumbprint"] {
+            let name = format!("vm-configuration-{absent}");
+            assert!(
+                parse(PolicyType::SnpCaci, json!({ name: true })).is_err(),
+                "{absent}"
+            );
+        }
     }
 
     #[test]

@@ -28,8 +28,9 @@ pub type DocumentKey = Pair<ContractId, DocumentId>;
 pub type DocumentSwitchKey =
     Pair<ContractId, Pair<DocumentId, Pair<Identifier, Pair<Identifier, Identifier>>>>;
 
-/// Key of a delegate policy: contract, type, id, policy type.
-pub type DelegateKey = Pair<ContractId, Pair<Identifier, Pair<Identifier, Identifier>>>;
+/// Key of a delegate policy: contract, type, id, policy type, and the run it is limited to (empty
+/// if none), so that launchers of different runs have nothing in common.
+pub type DelegateKey = Pair<ContractId, Pair<Identifier, Pair<Identifier, Pair<Identifier, String>>>>;
 
 /// Key of an event: contract, scope (may be empty), series id, [`sequence`].
 pub type EventKey = Pair<ContractId, Pair<String, Pair<Identifier, String>>>;
@@ -144,6 +145,9 @@ pub struct Delegate {
     /// For token subjects: audiences that may be asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub audiences: Vec<String>,
+    /// Accept evidence without a service nonce: whoever set it may come with such evidence too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub allow_static_evidence: bool,
 }
 
 /// An event.
@@ -289,7 +293,10 @@ pub struct RunRecord {
     /// Tokens that the pod may get.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tokens: Vec<TokenGrant>,
-    /// The policy alternative that the pod must satisfy.
+    /// Kind of evidence of the pod.
+    #[serde(default)]
+    pub pod_policy_type: PolicyType,
+    /// The policy alternative, of that kind, that the pod must satisfy.
     pub pod_alternative: Identifier,
     /// Whether every document consents to telemetry.
     pub telemetry: bool,
@@ -300,8 +307,22 @@ pub struct RunRecord {
     /// Who asked, as the launcher says; for the record only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requested_by: Option<String>,
-    /// Host data of the launcher that admitted it.
+    /// Kind of evidence of the launcher that admitted it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub launcher_policy_type: Option<PolicyType>,
+    /// The policy alternative of that kind by which the launcher came in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub launcher_alternative: Option<Identifier>,
+    /// Host data of the launcher that admitted it; empty on platforms without.
     pub launcher_host_data: String,
+}
+
+impl RunRecord {
+    /// Whether this alternative is the one that the run's pod must satisfy.
+    #[must_use]
+    pub fn is_pod(&self, policy_type: PolicyType, alternative: &Identifier) -> bool {
+        self.pod_policy_type == policy_type && self.pod_alternative == *alternative
+    }
 }
 
 /// The public half of a token signing key.

@@ -114,7 +114,15 @@ fn known_or_admitted(call: &Call<'_>, changes: &mut dyn Write) -> Result<(Contra
             kind: "consent",
             name: call.text("option"),
         };
-        admission::admit(call, changes, &call.body()?, Binding::Optional, None, purpose)?;
+        admission::admit(
+            call,
+            changes,
+            &call.body()?,
+            Binding::Optional,
+            None,
+            purpose,
+            admission::EVERY_ROLE,
+        )?;
         return Ok((contract, Asker::Workload));
     }
     match (caller::known(call), &call.request.caller) {

@@ -5,16 +5,18 @@ use std::collections::BTreeSet;
 
 use cleanroom_model::actions::Change;
 use cleanroom_model::api::SetDelegate;
-use cleanroom_model::claims::{add_claims, parse_claims, remove_claims};
+use cleanroom_model::claims::{add_claims, parse_claims, remove_claims, union_claims};
 use cleanroom_model::error_codes::ErrorCode;
 use cleanroom_model::ids::{ContractId, Identifier};
 use cleanroom_model::policy::{ALLOW_ALL_HOST_DATA, Claims, PolicyType, WorkloadRole};
 use cleanroom_model::tables::{DELEGATES, Delegate};
-use kv::{Json, Pair, Write};
+use kv::{Json, Write};
 use serde_json::{Value as JsonValue, json};
 
-use crate::admission::{self, Admitted, Binding, Purpose};
+use crate::admission::{self, Admitted, AdmittedBy, Binding, Purpose};
+use crate::alternatives;
 use crate::caller;
+use crate::launcher::Launcher;
 use crate::matching::HOST_DATA;
 use crate::releases;
 use crate::reply::{Answer, Refusal, Reply};
@@ -47,7 +49,7 @@ pub(crate) fn read(call: &Call<'_>) -> Answer {
     prefix.extend(id.key_prefix());
     let mut union = Claims::new();
     for row in DELEGATES.rows_with_prefix(call.state, &prefix)? {
-        add_claims(&mut union, row.value.0.claims);
+        union_claims(&mut union, row.value.0.claims);
     }
     Reply::json(&json!({ "claims": union }))
 }
@@ -67,8 +69,8 @@ pub(crate) fn put(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
         Binding::EncryptAndSign,
         None,
         purpose,
+        &[WorkloadRole::Launcher],
     )?;
-    admitted.require_role(call, changes, purpose, &[WorkloadRole::Launcher])?;
     let sent: SetDelegate = serde_json::from_slice(&admitted.data).map_err(|e| {
         Refusal::new(
             ErrorCode::InvalidInput,
@@ -77,23 +79,27 @@ pub(crate) fn put(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
     })?;
     let policy_type = sent.policy_type.unwrap_or_default();
     let claims = checked_claims(call, policy_type, &sent)?;
-    let policy: Identifier = policy_type.as_str().parse().expect("type names are identifiers");
-    let key = Pair(admitted.contract.clone(), Pair(kind, Pair(id, policy)));
-    let existing = DELEGATES.get(call.state, &key)?.map(|row| row.0);
+    let key = alternatives::delegate_key(&admitted.contract, &kind, &id, policy_type, sent.run_id.as_ref());
     if admitted.role() == Some(WorkloadRole::Launcher) {
-        check_launcher(call, changes, &admitted, purpose, &sent, existing.as_ref())?;
+        check_launcher(call, changes, &admitted, purpose, &sent)?;
     }
-    // A delegate of another run starts anew: what was said for that run ends with it.
-    let mut delegate = existing
-        .filter(|old| old.run_id == sent.run_id)
-        .unwrap_or(Delegate {
+    let allow_static = matches!(
+        &admitted.by, AdmittedBy::Alternative(placed) if placed.policy.allow_static_evidence
+    );
+    let mut delegate = match DELEGATES.get(call.state, &key)? {
+        Some(row) => row.0,
+        None => Delegate {
             claims: Claims::new(),
             run_id: sent.run_id,
             audiences: Vec::new(),
-        });
+            allow_static_evidence: allow_static,
+        },
+    };
     match sent.change {
         Change::Add => {
             add_claims(&mut delegate.claims, claims);
+            // What one set for fresh evidence only, another does not loosen.
+            delegate.allow_static_evidence &= allow_static;
             for audience in sent.audiences {
                 if !delegate.audiences.contains(&audience) {
                     delegate.audiences.push(audience);
@@ -138,26 +144,22 @@ fn checked_claims(call: &Call<'_>, policy_type: PolicyType, sent: &SetDelegate) 
     Ok(claims)
 }
 
-/// A launcher delegates for its own runs only, and leaves delegates without a run alone.
+/// A launcher delegates for its own runs only; what others set for theirs, or for no run, has other
+/// keys.
 fn check_launcher(
     call: &Call<'_>,
     changes: &mut dyn Write,
     admitted: &Admitted,
     purpose: Purpose<'_>,
     sent: &SetDelegate,
-    existing: Option<&Delegate>,
 ) -> Result<(), Refusal> {
     let refusal = match &sent.run_id {
         None => Refusal::new(
             ErrorCode::RunIdMissing,
             "a launcher's delegate names its run (runId)",
         ),
-        Some(_) if existing.is_some_and(|old| old.run_id.is_none()) => Refusal::new(
-            ErrorCode::RoleNotAllowed,
-            "a launcher may not change a delegate that is not a run's",
-        ),
         Some(run) => match runs::admitted_run(call, &admitted.contract, run)? {
-            Ok(record) if record.launcher_host_data == admitted.subject.host_data => return Ok(()),
+            Ok(record) if Launcher::of(admitted).has_admitted(&record) => return Ok(()),
             Ok(_) => Refusal::new(ErrorCode::RunNotAdmitted, "another launcher admitted that run"),
             Err(refusal) => refusal,
         },

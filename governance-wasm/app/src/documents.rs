@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use cleanroom_model::api::{Approver, DocumentState, PutUserDocument, SubmitBallot};
 use cleanroom_model::error_codes::ErrorCode;
 use cleanroom_model::ids::{ContractId, DocumentId};
-use cleanroom_model::policy::WorkloadRole;
 use cleanroom_model::tables::{DocumentKey, USER_DOCUMENTS, UserDocumentDraft};
 use kv::codec::Value as _;
 use kv::{Json, Pair, Write};
@@ -226,7 +225,15 @@ pub(crate) fn release(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
         kind: "document",
         name: document.as_str(),
     };
-    let admitted = admission::admit(call, changes, &call.body()?, Binding::Encrypt, None, purpose)?;
+    let admitted = admission::admit(
+        call,
+        changes,
+        &call.body()?,
+        Binding::Encrypt,
+        None,
+        purpose,
+        admission::EVERY_ROLE,
+    )?;
     if let Some(record) = runs::permission(call, changes, &admitted, purpose, runs::Check::Release)?
         && !record.documents.iter().any(|used| used.id == document)
     {
@@ -236,12 +243,6 @@ pub(crate) fn release(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
         );
         return Err(admitted.refuse(call, changes, purpose, refusal));
     }
-    admitted.require_role(
-        call,
-        changes,
-        purpose,
-        &[WorkloadRole::Launcher, WorkloadRole::Pod],
-    )?;
     let key = Pair(admitted.contract.clone(), document.clone());
     let loaded = require(call, &key)?;
     if loaded.state != DocumentState::Accepted {

@@ -89,6 +89,7 @@ pub(crate) fn put(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
                 Binding::Sign,
                 Some((&kind, &writer)),
                 purpose,
+                admission::EVERY_ROLE,
             )?;
             runs::permission(call, changes, &admitted, purpose, runs::Check::Report)?;
             (timestamp_digits(body.timestamp.as_ref())?, admitted.data)

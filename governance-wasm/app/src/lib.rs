@@ -5,6 +5,7 @@
 //! entry, and [`Endpoint`] says what can be asked. Nothing is released without an `Admitted`, which only `admission` can make.
 
 mod admission;
+mod alternatives;
 mod caller;
 mod consent;
 mod contracts;
@@ -15,6 +16,7 @@ mod documents;
 mod events;
 mod host_services;
 mod issuer;
+mod launcher;
 mod matching;
 mod nesting;
 mod policies;

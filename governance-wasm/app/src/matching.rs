@@ -40,6 +40,23 @@ pub(crate) struct Mismatch {
 }
 
 impl Mismatch {
+    /// Evidence of a type that no alternative is about.
+    pub(crate) fn of_type(presented: PolicyType, in_policy: impl Iterator<Item = PolicyType>) -> Self {
+        let mut expected: Vec<JsonValue> = Vec::new();
+        for policy_type in in_policy.map(|policy_type| json!(policy_type)) {
+            if !expected.contains(&policy_type) {
+                expected.push(policy_type);
+            }
+        }
+        Self {
+            code: "ClaimMissing",
+            claim: "policyType".to_owned(),
+            expected,
+            got: Some(json!(presented)),
+            alternative: String::new(),
+        }
+    }
+
     /// As it goes into `error.details` and the event.
     pub(crate) fn detail(&self) -> JsonValue {
         json!({

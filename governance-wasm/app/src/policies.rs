@@ -1,13 +1,13 @@
 //! Clean-room policies as they are read (`governance-api.md` §14, decision 17), and their digest.
 
 use cleanroom_model::api::AlternativeView;
-use cleanroom_model::claims::add_claims;
+use cleanroom_model::claims::union_claims;
 use cleanroom_model::ids::ContractId;
 use cleanroom_model::policy::Claims;
 use kv::codec::canonical_json;
 use serde_json::json;
 
-use crate::admission;
+use crate::alternatives;
 use crate::caller;
 use crate::proposals;
 use crate::reply::{Answer, Refusal, Reply};
@@ -20,7 +20,7 @@ pub(crate) fn read(call: &Call<'_>) -> Answer {
     let views = views(call, &contract)?;
     let mut union = Claims::new();
     for view in &views {
-        add_claims(&mut union, view.claims.clone());
+        union_claims(&mut union, view.claims.clone());
     }
     Reply::json(&json!({
         "proposalIds": proposals::open_for_contract(call, &contract, &["set_clean_room_policy"])?,
@@ -31,7 +31,7 @@ pub(crate) fn read(call: &Call<'_>) -> Answer {
 
 /// All alternatives of a contract, by type and id.
 fn views(call: &Call<'_>, contract: &ContractId) -> Result<Vec<AlternativeView>, Refusal> {
-    Ok(admission::alternatives(call, contract)?
+    Ok(alternatives::of_contract(call, contract)?
         .into_iter()
         .map(|placed| AlternativeView {
             alternative: placed.id,

@@ -134,7 +134,7 @@ pub(crate) fn verify(
                 format!("evidence does not verify: {reason}"),
             ),
         })?;
-    check_binding(call, &form, nonce.as_ref(), &evidence)?;
+    check_binding(call, &form, nonce.as_ref(), platform, &evidence)?;
     check_signature(call, body, &form, nonce.as_ref())?;
     Ok(Proof {
         policy_type,
@@ -252,6 +252,7 @@ fn check_binding(
     call: &Call<'_>,
     form: &Form,
     nonce: Option<&FreshNonce>,
+    platform: Platform,
     evidence: &VerifiedEvidence,
 ) -> Result<(), Refusal> {
     let Some(pem) = &form.key_pem else {
@@ -268,8 +269,9 @@ fn check_binding(
             "report data is not SHA-256 of the key's PEM text followed by SHA-256 of the nonce",
         ));
     }
+    // Not "if the quote has a nonce": one without could be old, and its registers with it.
     if let Some(nonce) = nonce
-        && !evidence.quote_nonce.is_empty()
+        && platform == Platform::SnpCvm
         && evidence.quote_nonce != nonce.bytes
     {
         return Err(Refusal::new(

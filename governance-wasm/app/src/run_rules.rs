@@ -12,16 +12,17 @@ use cleanroom_model::analytics::{
 };
 use cleanroom_model::api::{Approver, DocumentState, RUN_SECONDS_DEFAULT, RUN_SECONDS_MAX, RunRequest};
 use cleanroom_model::error_codes::ErrorCode;
-use cleanroom_model::ids::{ContractId, DocumentId, Identifier, RunId};
-use cleanroom_model::policy::{TokenGrant, WorkloadRole};
+use cleanroom_model::ids::{ContractId, DocumentId, RunId};
+use cleanroom_model::policy::WorkloadRole;
 use cleanroom_model::tables::{DocumentUse, RunDocument, RunRecord};
 use kv::Pair;
 use serde_json::{Value as JsonValue, json};
 
-use crate::admission;
+use crate::alternatives::{self, Placed};
 use crate::consent::{self, Consent, DocumentOption};
 use crate::document_state::{self, Loaded};
 use crate::documents;
+use crate::launcher::Launcher;
 use crate::reply::Refusal;
 use crate::request::Call;
 use crate::secrets::{self, PutBy};
@@ -73,7 +74,7 @@ pub(crate) fn evaluate(
     query_id: &DocumentId,
     run_id: &RunId,
     request: &RunRequest,
-    launcher_host_data: &str,
+    launcher: &Launcher,
 ) -> Result<RunRecord, Refusal> {
     let key = Pair(contract.clone(), query_id.clone());
     let query_doc = document_state::load(call, &key)?.ok_or_else(|| documents::not_found(&key))?;
@@ -90,7 +91,7 @@ pub(crate) fn evaluate(
     check_floors(&query.query, &used)?;
     let parameters = parameters(&query.query, request)?;
     let secret_ids = secret_ids(call, contract, &used)?;
-    let (pod_alternative, tokens) = pod_alternative(call, contract, request.pod_alternative.as_ref())?;
+    let pod = pod_alternative(call, contract, request)?;
     let telemetry = telemetry(call, &query_doc, &used)?;
     let range = DateRange::parse(request.start_date.as_deref(), request.end_date.as_deref())
         .ok()
@@ -107,13 +108,16 @@ pub(crate) fn evaluate(
         end_date: range.map(|range| range.end().to_string()),
         parameters,
         secret_ids,
-        tokens,
-        pod_alternative,
+        tokens: pod.policy.tokens,
+        pod_policy_type: pod.policy_type,
+        pod_alternative: pod.id,
         telemetry,
         admitted_on: call.now_ms(),
         not_after: call.now_ms().saturating_add(life_ms),
         requested_by: request.requested_by.clone(),
-        launcher_host_data: launcher_host_data.to_owned(),
+        launcher_policy_type: launcher.policy_type,
+        launcher_alternative: launcher.alternative.clone(),
+        launcher_host_data: launcher.host_data.clone(),
     })
 }
 
@@ -420,26 +424,27 @@ fn secret_ids(call: &Call<'_>, contract: &ContractId, used: &[Used]) -> Result<V
     Ok(ids)
 }
 
-/// The alternative that the pod must satisfy, and the tokens it grants.
-fn pod_alternative(
-    call: &Call<'_>,
-    contract: &ContractId,
-    named: Option<&Identifier>,
-) -> Result<(Identifier, Vec<TokenGrant>), Refusal> {
-    let mut pods: Vec<_> = admission::alternatives(call, contract)?
+/// The alternative that the pod must satisfy. Its id alone may stand for one of each platform.
+fn pod_alternative(call: &Call<'_>, contract: &ContractId, request: &RunRequest) -> Result<Placed, Refusal> {
+    let mut pods: Vec<_> = alternatives::of_contract(call, contract)?
         .into_iter()
         .filter(|placed| placed.policy.role == Some(WorkloadRole::Pod))
-        .filter(|placed| named.is_none_or(|id| placed.id == *id))
+        .filter(|placed| request.pod_alternative.as_ref().is_none_or(|id| placed.id == *id))
+        .filter(|placed| {
+            request
+                .pod_policy_type
+                .is_none_or(|policy_type| placed.policy_type == policy_type)
+        })
         .collect();
     match (pods.pop(), pods.is_empty()) {
-        (Some(only), true) => Ok((only.id, only.policy.tokens)),
+        (Some(only), true) => Ok(only),
         (None, _) => Err(Refusal::new(
             ErrorCode::InvalidPolicy,
             "the contract's policy has no such alternative of role pod; members must vote one",
         )),
         (Some(_), false) => Err(Refusal::new(
             ErrorCode::InvalidPolicy,
-            "the contract's policy has several alternatives of role pod; name one as podAlternative",
+            "the contract's policy has several alternatives of role pod; name one as podAlternative and podPolicyType",
         )),
     }
 }

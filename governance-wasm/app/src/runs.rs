@@ -12,6 +12,7 @@ use serde_json::json;
 use crate::admission::{self, Admitted, AdmittedBy, Binding, Purpose};
 use crate::caller;
 use crate::document_state;
+use crate::launcher::Launcher;
 use crate::proof::Body;
 use crate::releases;
 use crate::reply::{Answer, Refusal, Reply};
@@ -56,7 +57,7 @@ fn permitted(call: &Call<'_>, admitted: &Admitted, check: Check) -> Result<RunRe
     })?;
     let record = admitted_run(call, &admitted.contract, run)??;
     let own = match &admitted.by {
-        AdmittedBy::Alternative { id, .. } => *id == record.pod_alternative,
+        AdmittedBy::Alternative(placed) => record.is_pod(placed.policy_type, &placed.id),
         AdmittedBy::Delegate(delegate) => delegate.run_id.as_ref() == Some(run),
     };
     if !own {
@@ -102,25 +103,25 @@ pub(crate) fn admit(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
         kind: "admission",
         name: run.as_str(),
     };
-    let mut admitted = admission::admit(
+    let admitted = admission::admit(
         call,
         changes,
         &call.body()?,
         Binding::EncryptAndSign,
         None,
         purpose,
+        &[WorkloadRole::Launcher],
     )?;
-    admitted.run_id = Some(run.clone());
-    admitted.require_role(call, changes, purpose, &[WorkloadRole::Launcher])?;
     let request: RunRequest = serde_json::from_slice(&admitted.data)
         .map_err(|e| Refusal::new(ErrorCode::InvalidInput, format!("data is not a run request: {e}")))?;
     run_rules::check_request(&request)?;
     let key = Pair(admitted.contract.clone(), run.clone());
     if let Some(verdict) = RUNS.get(call.state, &key)? {
-        return same_answer(&query, verdict.0);
+        return same_answer(&query, verdict.0)
+            .map_err(|refusal| admitted.refuse(call, changes, purpose, refusal));
     }
-    let launcher = &admitted.subject.host_data;
-    match run_rules::evaluate(call, &admitted.contract, &query, &run, &request, launcher) {
+    let launcher = Launcher::of(&admitted);
+    match run_rules::evaluate(call, &admitted.contract, &query, &run, &request, &launcher) {
         Ok(record) => {
             RUNS.put(changes, &key, &Json(RunVerdict::Admitted(record.clone())))?;
             releases::released(call, changes, &admitted, purpose, None)?;
@@ -142,7 +143,8 @@ pub(crate) fn admit(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
     }
 }
 
-/// The same run id has the same answer; for another query it has none. The nonce is used up.
+/// The same run id has the same answer; for another query it has none. Its errors are refusals on
+/// policy grounds, each with its trace.
 fn same_answer(query: &DocumentId, verdict: RunVerdict) -> Answer {
     let asked_for = match &verdict {
         RunVerdict::Admitted(record) => &record.query_id,
@@ -162,11 +164,7 @@ fn same_answer(query: &DocumentId, verdict: RunVerdict) -> Answer {
                 .copied()
                 .find(|code| code.as_str() == refused.code)
                 .unwrap_or(ErrorCode::InternalError);
-            let refusal = Refusal::new(code, refused.message).with_details(refused.details);
-            Err(Refusal {
-                keep_writes: true,
-                ..refusal
-            })
+            Err(Refusal::new(code, refused.message).with_details(refused.details))
         }
     }
 }
@@ -177,15 +175,22 @@ pub(crate) fn prerequisites(call: &Call<'_>, changes: &mut dyn Write) -> Answer 
     let contract: ContractId = call.id("contractId")?;
     let query: DocumentId = call.id("queryId")?;
     let body: Body = call.body()?;
-    let mut host_data = String::new();
+    let mut launcher = Launcher::default();
     if matches!(call.request.caller, Caller::Anonymous) {
         let purpose = Purpose {
             kind: "prerequisites",
             name: query.as_str(),
         };
-        let admitted = admission::admit(call, changes, &body, Binding::Encrypt, None, purpose)?;
-        admitted.require_role(call, changes, purpose, &[WorkloadRole::Launcher])?;
-        host_data = admitted.subject.host_data;
+        let admitted = admission::admit(
+            call,
+            changes,
+            &body,
+            Binding::Encrypt,
+            None,
+            purpose,
+            &[WorkloadRole::Launcher],
+        )?;
+        launcher = Launcher::of(&admitted);
     } else {
         caller::known(call)?;
     }
@@ -196,7 +201,7 @@ pub(crate) fn prerequisites(call: &Call<'_>, changes: &mut dyn Write) -> Answer 
     };
     run_rules::check_request(&request)?;
     let probe: RunId = "prerequisites".parse().expect("an identifier");
-    let reason = match run_rules::evaluate(call, &contract, &query, &probe, &request, &host_data) {
+    let reason = match run_rules::evaluate(call, &contract, &query, &probe, &request, &launcher) {
         Ok(_) => None,
         Err(refusal) if refusal.code == ErrorCode::InternalError => return Err(refusal),
         Err(refusal) => Some(PrerequisiteReason {
@@ -218,9 +223,15 @@ pub(crate) fn read(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
         kind: "run",
         name: run.as_str(),
     };
-    let mut admitted = admission::admit(call, changes, &call.body()?, Binding::Encrypt, None, purpose)?;
-    admitted.run_id = Some(run.clone());
-    admitted.require_role(call, changes, purpose, &[WorkloadRole::Pod])?;
+    let admitted = admission::admit(
+        call,
+        changes,
+        &call.body()?,
+        Binding::Encrypt,
+        None,
+        purpose,
+        &[WorkloadRole::Pod],
+    )?;
     let record = match permission(call, changes, &admitted, purpose, Check::Release)? {
         Some(record) => record,
         // Workloads without a role may read any run.

@@ -45,8 +45,8 @@ pub(crate) fn put(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
             Binding::EncryptAndSign,
             None,
             purpose,
+            &[],
         )?;
-        admitted.require_role(call, changes, purpose, &[])?;
         let body = serde_json::from_slice(&admitted.data)
             .map_err(|_| Refusal::new(ErrorCode::InvalidInput, "data is not a JSON object with a value"))?;
         (None, body)
@@ -142,8 +142,15 @@ pub(crate) fn release(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
     let kind: Identifier = DELEGATE_TYPE.parse().expect("an identifier");
     let delegate_id = id.parse::<Identifier>().ok();
     let delegate = delegate_id.as_ref().map(|id| (&kind, id));
-    let admitted = admission::admit(call, changes, &call.body()?, Binding::Encrypt, delegate, purpose)?;
-    admitted.require_role(call, changes, purpose, &[WorkloadRole::Pod])?;
+    let admitted = admission::admit(
+        call,
+        changes,
+        &call.body()?,
+        Binding::Encrypt,
+        delegate,
+        purpose,
+        &[WorkloadRole::Pod],
+    )?;
     if let Some(record) = runs::permission(call, changes, &admitted, purpose, runs::Check::Release)?
         && !record.secret_ids.iter().any(|listed| listed == id)
     {

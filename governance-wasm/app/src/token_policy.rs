@@ -5,7 +5,7 @@ use cleanroom_model::error_codes::ErrorCode;
 use cleanroom_model::ids::ContractId;
 use cleanroom_model::policy::PolicyType;
 
-use crate::admission;
+use crate::alternatives;
 use crate::caller;
 use crate::matching::{Mismatch, claim_mismatches};
 use crate::proof::POLICY_MISSING;
@@ -21,7 +21,7 @@ pub(crate) fn check(call: &Call<'_>, contract: &ContractId, claims_json: &str) -
     let claims = caller::token_claims(claims_json)?;
     let mut details = Vec::new();
     let mut found_policy = false;
-    for placed in admission::alternatives(call, contract)? {
+    for placed in alternatives::of_contract(call, contract)? {
         found_policy = true;
         if placed.policy_type != PolicyType::Jwt {
             continue;

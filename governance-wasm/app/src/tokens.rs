@@ -91,8 +91,15 @@ pub(crate) fn issue(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
     let kind: Identifier = DELEGATE_TYPE.parse().expect("an identifier");
     let delegate_id = asked.subject.parse::<Identifier>().ok();
     let delegate = delegate_id.as_ref().map(|id| (&kind, id));
-    let admitted = admission::admit(call, changes, &body, Binding::Encrypt, delegate, purpose)?;
-    admitted.require_role(call, changes, purpose, &[WorkloadRole::Pod])?;
+    let admitted = admission::admit(
+        call,
+        changes,
+        &body,
+        Binding::Encrypt,
+        delegate,
+        purpose,
+        &[WorkloadRole::Pod],
+    )?;
     let record = runs::permission(call, changes, &admitted, purpose, runs::Check::Release)?;
     if !allowed(&admitted, record.as_ref(), &asked) {
         let refusal = Refusal::new(
@@ -131,10 +138,14 @@ fn allowed(admitted: &Admitted, record: Option<&RunRecord>, asked: &TokenRequest
             .iter()
             .any(|grant| grant.sub == asked.subject && grant.aud.contains(&asked.audience))
     };
-    match (&admitted.by, record) {
-        (AdmittedBy::Delegate(delegate), _) => delegate.audiences.contains(&asked.audience),
-        (AdmittedBy::Alternative { .. }, Some(record)) => grants(&record.tokens),
-        (AdmittedBy::Alternative { tokens, .. }, None) => grants(tokens),
+    // A run is the limit of whoever acts for it; a delegate may be allowed less, never more.
+    let in_run = record.is_none_or(|record| grants(&record.tokens));
+    match &admitted.by {
+        AdmittedBy::Delegate(delegate) => in_run && delegate.audiences.contains(&asked.audience),
+        AdmittedBy::Alternative(placed) => match record {
+            Some(_) => in_run,
+            None => grants(&placed.policy.tokens),
+        },
     }
 }
 

@@ -210,6 +210,35 @@ fn a_certificate_of_another_attestation_key_is_refused() {
     assert!(matches!(verify_cvm(&evidence), Err(Rejected::Certificate { .. })));
 }
 
+/// No root of Azure's vTPMs is pinned, so the issuer's signature cannot be verified. What the
+/// verdict rests on, the key, is compared; the rest of the certificate changes nothing.
+#[test]
+fn the_attestation_keys_certificate_adds_nothing_but_its_key() {
+    let genuine = confidential_vm();
+    let original = bytes(&genuine["evidence"]["aikCert"]);
+    let size = usize::from(u16::from_be_bytes([original[2], original[3]])) + 4;
+    let altered = |position: usize| {
+        let mut certificate = original.clone();
+        certificate[position] ^= 1;
+        let mut evidence = genuine.clone();
+        evidence["evidence"]["aikCert"] = json!(b64::encode(&certificate));
+        verify_cvm(&evidence)
+    };
+    let expected = verify_cvm(&genuine);
+    assert!(expected.is_ok());
+    // The last byte of the signature: another certificate, the same verdict.
+    assert_eq!(altered(size - 1), expected);
+    // The first bytes of the modulus are a different key; those of the frame no certificate.
+    let key = [0x02, 0x82, 0x01, 0x01, 0x00];
+    let modulus = original.windows(5).position(|window| window == key).unwrap();
+    assert_eq!(altered(modulus + 20), Err(Rejected::AikMismatch));
+    assert!(altered(0).is_err() && altered(3).is_err());
+    // Without it: still the same, since nothing is taken from it.
+    let mut without = genuine.clone();
+    without["evidence"].as_object_mut().unwrap().remove("aikCert");
+    assert_eq!(verify_cvm(&without), expected);
+}
+
 #[test]
 fn the_quotes_nonce_is_the_evidences() {
     let mut evidence = confidential_vm();

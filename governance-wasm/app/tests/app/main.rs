@@ -10,12 +10,15 @@
 )]
 
 mod admission;
+mod alternatives;
 mod contracts;
 mod delegates;
 mod documents;
 mod events;
 mod genuine;
 mod host;
+mod machines;
+mod run_delegates;
 mod runs;
 mod secrets;
 mod tokens;

@@ -7,8 +7,8 @@ use serde_json::{Value as JsonValue, json};
 
 use crate::world::{Answer, World, as_approver, member, user, workload};
 
-const LAUNCHER: char = 'a';
-const POD: char = 'b';
+pub(crate) const LAUNCHER: char = 'a';
+pub(crate) const POD: char = 'b';
 const OWNERS: [(&str, &str); 3] = [("flights", "una"), ("weather", "ugo"), ("planes", "uma")];
 
 fn dataset(owner: &str, name: &str, mode: &str, privacy: JsonValue) -> JsonValue {
@@ -104,7 +104,7 @@ fn world() -> World {
     world
 }
 
-fn agreed() -> World {
+pub(crate) fn agreed() -> World {
     let mut world = world();
     let version = publish(
         &mut world,
@@ -119,12 +119,12 @@ fn agreed() -> World {
     world
 }
 
-fn ask_with(world: &mut World, run: &str, request: JsonValue) -> Answer {
+pub(crate) fn ask_with(world: &mut World, run: &str, request: JsonValue) -> Answer {
     let target = format!("/contracts/c1/queries/q1/runs/{run}");
     world.attested_write(&workload(LAUNCHER), "POST", &target, request)
 }
 
-fn ask(world: &mut World, run: &str) -> Answer {
+pub(crate) fn ask(world: &mut World, run: &str) -> Answer {
     ask_with(world, run, json!({}))
 }
 
@@ -206,9 +206,9 @@ fn the_same_run_id_has_the_same_answer() {
     let version = publish(&mut world, "una", "q2", &query("select 2"), &["una"]);
     accept(&mut world, "una", "q2", &version);
     let target = "/contracts/c1/queries/q2/runs/r1";
-    world
-        .attested_write(&workload(LAUNCHER), "POST", target, json!({}))
-        .is(409, "RunIdInUse");
+    let in_use = world.attested_write(&workload(LAUNCHER), "POST", target, json!({}));
+    in_use.is(409, "RunIdInUse");
+    assert!(in_use.wrote);
     // A refusal stays a refusal under its id.
     let refused = world.attested_write(
         &workload(LAUNCHER),
@@ -224,7 +224,13 @@ fn the_same_run_id_has_the_same_answer() {
         json!({}),
     );
     assert_eq!(again.json, refused.json);
-    assert_eq!(world.trace("c1").len(), 2);
+    let codes: Vec<_> = world
+        .trace("c1")
+        .into_iter()
+        .map(|row| row.code.unwrap_or_default())
+        .collect();
+    let missing = "QueryMissingApprovalsFromDatasetOwners";
+    assert_eq!(codes, ["", "RunIdInUse", missing, missing]);
 }
 
 #[test]
@@ -540,7 +546,7 @@ fn a_launcher_delegates_for_its_own_runs_only() {
     assert_eq!(executor.unwrap(&secret), "key of weather");
     world
         .attested(&executor, "/contracts/c1/secrets/ugo_weather")
-        .is(400, "RunIdMissing");
+        .is(400, "VerifySnpAttestationFailed");
 }
 
 #[test]

@@ -362,12 +362,20 @@ impl World {
 
     /// Sets a policy alternative of type `virtual`.
     pub fn set_policy(&mut self, contract: &str, alternative: &str, policy: JsonValue) {
-        let policy: PolicyAlternative = serde_json::from_value(policy).unwrap();
+        self.set_policy_of(contract, "virtual", alternative, policy);
+    }
+
+    /// Sets a policy alternative, or with `null` takes it away.
+    pub fn set_policy_of(&mut self, contract: &str, kind: &str, alternative: &str, policy: JsonValue) {
+        let policy: Option<PolicyAlternative> = serde_json::from_value(policy).unwrap();
         let key = Pair(
             contract.parse().unwrap(),
-            Pair("virtual".parse().unwrap(), alternative.parse().unwrap()),
+            Pair(kind.parse().unwrap(), alternative.parse().unwrap()),
         );
-        self.govern(|w| CLEAN_ROOM_POLICIES.put(w, &key, &Json(policy)).unwrap());
+        self.govern(|w| match policy {
+            Some(policy) => CLEAN_ROOM_POLICIES.put(w, &key, &Json(policy)).unwrap(),
+            None => CLEAN_ROOM_POLICIES.remove(w, &key).unwrap(),
+        });
     }
 
     /// A policy alternative for a workload's host data.
@@ -540,7 +548,19 @@ impl World {
 
     /// The body of a signed attested request.
     pub fn signed(&mut self, workload: &Workload, method: &str, target: &str, data: &JsonValue) -> JsonValue {
-        let mut body = self.proof(workload);
+        let body = self.proof(workload);
+        self.sign(body, workload, method, target, data)
+    }
+
+    /// Signs a request with the given proof.
+    pub fn sign(
+        &self,
+        mut body: JsonValue,
+        workload: &Workload,
+        method: &str,
+        target: &str,
+        data: &JsonValue,
+    ) -> JsonValue {
         let data = data.to_string();
         let timestamp = self.host.now_ms.get().to_string();
         let message = format!(
