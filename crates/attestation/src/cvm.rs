@@ -88,8 +88,11 @@ fn check_paravisor(report: &Report) -> Result<(), Rejected> {
     Ok(())
 }
 
-/// The certificate proves nothing here, the runtime claims do; but evidence that contradicts
-/// itself is refused. The index it is read from is longer and padded with zeros.
+/// The certificate proves nothing here, the runtime claims do: the report covers them, and they
+/// name the key. What is checked is that it is one certificate in DER and of that key, so that
+/// evidence that contradicts itself is refused. Its issuer's signature is not, for no root of
+/// Azure's vTPMs is pinned, so a byte changed outside key and frame goes unnoticed; nothing is
+/// read from there. The index it comes from is longer and padded with zeros.
 fn check_aik(padded: &[u8], attestation_key: &[u8]) -> Result<(), Rejected> {
     let end = padded
         .iter()
