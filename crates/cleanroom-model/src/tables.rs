@@ -220,7 +220,7 @@ pub struct RefusalCount {
 #[serde(rename_all = "camelCase", tag = "outcome")]
 pub enum RunVerdict {
     /// May run.
-    Admitted(RunRecord),
+    Admitted(Box<RunRecord>),
     /// May not run under this id.
     Refused(RunRefusal),
 }

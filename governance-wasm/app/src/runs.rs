@@ -88,7 +88,7 @@ pub(crate) fn admitted_run(
         .get(call.state, &Pair(contract.clone(), run.clone()))?
         .map(|row| row.0)
     {
-        Some(RunVerdict::Admitted(record)) => Ok(Ok(record)),
+        Some(RunVerdict::Admitted(record)) => Ok(Ok(*record)),
         Some(RunVerdict::Refused(_)) | None => Ok(Err(Refusal::new(
             ErrorCode::RunNotAdmitted,
             format!("run {run} has not been admitted"),
@@ -123,7 +123,11 @@ pub(crate) fn admit(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
     let launcher = Launcher::of(&admitted);
     match run_rules::evaluate(call, &admitted.contract, &query, &run, &request, &launcher) {
         Ok(record) => {
-            RUNS.put(changes, &key, &Json(RunVerdict::Admitted(record.clone())))?;
+            RUNS.put(
+                changes,
+                &key,
+                &Json(RunVerdict::Admitted(Box::new(record.clone()))),
+            )?;
             releases::released(call, changes, &admitted, purpose, None)?;
             Reply::json(&RunAdmitted { run: record })
         }
@@ -157,7 +161,7 @@ fn same_answer(query: &DocumentId, verdict: RunVerdict) -> Answer {
         ));
     }
     match verdict {
-        RunVerdict::Admitted(run) => Reply::json(&RunAdmitted { run }),
+        RunVerdict::Admitted(run) => Reply::json(&RunAdmitted { run: *run }),
         RunVerdict::Refused(refused) => {
             let code = ErrorCode::ALL
                 .iter()
