@@ -12,7 +12,7 @@ use cleanroom_model::policy::PolicyAlternative;
 use cleanroom_model::tables::RELEASES;
 use crypto::native::wrap::unwrap;
 use crypto::native::{RsaBits, RsaKeyPair};
-use governance_app::{Caller, Endpoint, Principal, Request};
+use governance_app::{Caller, Principal, Request};
 use kv::access::{Context, access, classify};
 use kv::store::Store;
 use kv::{Denied, Entry, Json, Pair, RawEntry, Read, TxId, Versioned, Write, WriteSet};
@@ -24,6 +24,7 @@ use model::tables::{MEMBER_CERTS, MEMBER_INFO, PROPOSALS};
 use serde_json::{Value as JsonValue, json};
 
 use crate::host::NativeHost;
+use crate::routes::route;
 
 /// 2026-11-21, in Unix milliseconds.
 pub const NOW_MS: u64 = 1_795_220_000_000;
@@ -586,34 +587,4 @@ impl World {
         let body = self.signed(workload, method, target, &data);
         self.call(&Caller::Anonymous, method, target, body.to_string().as_bytes())
     }
-}
-
-type Parameters = Vec<(String, String)>;
-
-/// Finds the endpoint of a path; literal segments win over parameters.
-fn route(method: &str, path: &str) -> Option<(Endpoint, Parameters)> {
-    let parts: Vec<&str> = path.split('/').collect();
-    let mut found: Vec<(Endpoint, Parameters)> = Vec::new();
-    for endpoint in Endpoint::ALL {
-        let spec = endpoint.spec();
-        let template: Vec<&str> = spec.path.split('/').collect();
-        if spec.method.as_str() != method || template.len() != parts.len() {
-            continue;
-        }
-        let is_parameter = |t: &str| t.starts_with('{');
-        if template
-            .iter()
-            .zip(&parts)
-            .all(|(t, p)| is_parameter(t) || t == p)
-        {
-            let parameters: Vec<_> = template
-                .iter()
-                .zip(&parts)
-                .filter(|(t, _)| is_parameter(t))
-                .map(|(t, p)| (t.trim_matches(['{', '}']).to_owned(), (*p).to_owned()))
-                .collect();
-            found.push((*endpoint, parameters));
-        }
-    }
-    found.into_iter().min_by_key(|(_, parameters)| parameters.len())
 }
