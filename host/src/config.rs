@@ -6,6 +6,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use ledger::limits::CHUNK_SIZE_MAX;
 use serde::Deserialize;
 use serde_json::Value as JsonValue;
 
@@ -15,7 +16,8 @@ use serde_json::Value as JsonValue;
 pub struct Config {
     /// Where the node keeps its files and listens.
     pub node: NodeConfig,
-    /// What a new service starts with; not read again once the ledger exists.
+    /// What a new service starts with. Once the ledger exists, only the header of ledger
+    /// signatures and the life of the node's certificate are taken from it.
     #[serde(default)]
     pub service: ServiceConfig,
     /// How the service identity is kept between starts.
@@ -65,25 +67,25 @@ pub struct NodeConfig {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ServiceConfig {
-    /// Component with the constitution.
+    /// Component with the constitution. Read only when a new service begins.
     #[serde(default)]
     pub constitution: Option<PathBuf>,
-    /// First members.
+    /// First members. Their files are read only when a new service begins.
     #[serde(default)]
     pub members: Vec<MemberConfig>,
     /// Recovery shares needed to recover the service.
     #[serde(default = "defaults::recovery_threshold")]
     pub recovery_threshold: u16,
-    /// Life of the service certificate.
+    /// Life of the service certificate, and of the node's certificate at every start.
     #[serde(default = "defaults::certificate_days")]
     pub certificate_validity_days: u32,
     /// Longest life that a vote may give a node or service certificate.
     #[serde(default = "defaults::certificate_days")]
     pub maximum_certificate_validity_days: u32,
-    /// Issuer in the header of ledger signatures.
+    /// Issuer in the header of ledger signatures; used at every start.
     #[serde(default = "defaults::issuer")]
     pub cose_issuer: String,
-    /// Subject in the header of ledger signatures.
+    /// Subject in the header of ledger signatures; used at every start.
     #[serde(default = "defaults::subject")]
     pub cose_subject: String,
     /// Free-form JSON shown with the service information.
@@ -163,7 +165,8 @@ pub struct LimitsConfig {
     pub governance_body_bytes_max: usize,
     /// Time for the TLS handshake.
     pub handshake_timeout_ms: u64,
-    /// Time to the next complete request header on an open connection.
+    /// Time that a connection may spend without a request: to its first one, to the next one, and
+    /// to take the answer.
     pub idle_timeout_ms: u64,
     /// Time for a request's body.
     pub body_timeout_ms: u64,
@@ -187,7 +190,7 @@ impl Default for LimitsConfig {
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LedgerConfig {
-    /// A chunk ends once it has this many bytes.
+    /// A chunk ends once it has this many bytes; at most [`CHUNK_SIZE_MAX`].
     pub chunk_bytes: u64,
     /// Entries of one batch, its signature not counted.
     pub batch_entries_max: usize,
@@ -334,6 +337,11 @@ impl Config {
         if self.ledger.batch_entries_max == 0 || self.ledger.queue_entries_max == 0 {
             return invalid("ledger.batch_entries_max and ledger.queue_entries_max must be at least 1");
         }
+        if !(1..=CHUNK_SIZE_MAX).contains(&self.ledger.chunk_bytes) {
+            return Err(ConfigError::Invalid(format!(
+                "ledger.chunk_bytes must lie between 1 and {CHUNK_SIZE_MAX}"
+            )));
+        }
         if !(1..=254).contains(&self.service.recovery_threshold) {
             return invalid("service.recovery_threshold must lie between 1 and 254");
         }
@@ -398,6 +406,14 @@ mod tests {
             true,
             "state_dir",
         );
+    }
+
+    #[test]
+    fn a_chunk_has_a_size_that_readers_take() {
+        let chunk = |bytes: u64| format!("{MINIMAL}[ledger]\nchunk_bytes = {bytes}\n");
+        refused(&chunk(0), true, "ledger.chunk_bytes");
+        refused(&chunk(CHUNK_SIZE_MAX + 1), true, "ledger.chunk_bytes");
+        assert!(load(&chunk(CHUNK_SIZE_MAX), true).is_ok());
     }
 
     #[test]

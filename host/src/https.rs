@@ -3,9 +3,13 @@
 //! What a request means is not decided here; see `routes`. Every size is bounded before memory is
 //! taken for it.
 
+mod activity;
+mod reading;
+
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -13,29 +17,34 @@ use std::time::Duration;
 use bytes::Bytes;
 use host_core::reply::Reply;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
-use http_body_util::{BodyExt as _, Full};
-use hyper::body::{Body as _, Incoming};
+use http_body_util::Full;
+use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use model::{Digest, FrameworkError, TxId};
+use tokio::io::AsyncReadExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use self::activity::Activity;
+use self::reading::{read, refusal};
 use crate::config::LimitsConfig;
 
 /// Requests that one h2 connection may have open.
 const STREAMS_MAX: u32 = 128;
 /// Connections beyond the limit that are still told why they are refused.
 const CONNECTIONS_TOLD: usize = 10;
-/// Headers of up to this many times their limit are read, so that their sender can be told: one
-/// that is cut off in the middle sees a reset connection and no answer.
+/// Headers of one request (`ledger-host.md` §4.5).
+const HEADERS_MAX: usize = 256;
+/// Headers of up to this many times their limits are read, so that their sender gets an error body.
+/// What is larger still gets a bare 431 from the protocol.
 const HEADER_SLACK: usize = 4;
-/// Bytes of a refused body that are read and dropped, so that the caller reads the answer instead
-/// of a reset connection.
-const DISCARDED_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Bytes that are read and dropped behind what could not be parsed, so that the caller reads the
+/// answer instead of a reset connection.
+const LINGER_BYTES_MAX: usize = 1024 * 1024;
 /// Time that open connections get to finish when the node stops.
 const STOP_GRACE: Duration = Duration::from_secs(5);
 
@@ -209,19 +218,22 @@ where
             handle,
             ..
         } = self;
+        let activity = Activity::begin();
+        let seen = activity.clone();
         let service = service_fn(move |request: http::Request<Incoming>| {
             let handle = handle.clone();
             let certificate = certificate.clone();
+            let open = seen.request();
             async move {
                 let answer = match read(request, &limits, certificate).await {
                     _ if refused => refusal(FrameworkError::SessionCapExhausted, "too many connections"),
                     Ok(request) => handle(request).await,
                     Err(answer) => answer,
                 };
+                drop(open);
                 Ok::<_, Infallible>(response(answer))
             }
         });
-        let io = TokioIo::new(stream);
         let idle = Duration::from_millis(limits.idle_timeout_ms);
         let ended = if h2 {
             let mut builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
@@ -229,34 +241,77 @@ where
             builder
                 .timer(TokioTimer::new())
                 .max_concurrent_streams(STREAMS_MAX)
-                .max_header_list_size(header_bytes)
-                .keep_alive_interval(idle)
-                .keep_alive_timeout(idle);
-            let connection = builder.serve_connection(io, service);
-            tokio::pin!(connection);
-            tokio::select! {
-                ended = connection.as_mut() => ended,
-                _ = stop.changed() => { connection.as_mut().graceful_shutdown(); connection.await }
-            }
+                .max_header_list_size(header_bytes);
+            let connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
+            let shut_down = |connection: Pin<&mut _>| {
+                hyper::server::conn::http2::Connection::graceful_shutdown(connection);
+            };
+            drive(connection, shut_down, &activity, idle, &mut stop).await
         } else {
+            let mut stream = stream;
             let mut builder = hyper::server::conn::http1::Builder::new();
             builder
                 .timer(TokioTimer::new())
                 .header_read_timeout(idle)
                 .max_buf_size(limits.header_bytes_max.saturating_mul(HEADER_SLACK))
-                .pipeline_flush(true)
+                .max_headers(HEADERS_MAX * HEADER_SLACK)
                 .writev(false);
-            let connection = builder.serve_connection(io, service);
-            tokio::pin!(connection);
-            tokio::select! {
-                ended = connection.as_mut() => ended,
-                _ = stop.changed() => { connection.as_mut().graceful_shutdown(); connection.await }
+            let ended = {
+                let connection = std::pin::pin!(builder.serve_connection(TokioIo::new(&mut stream), service));
+                let shut_down = |connection: Pin<&mut _>| {
+                    hyper::server::conn::http1::Connection::graceful_shutdown(connection);
+                };
+                drive(connection, shut_down, &activity, idle, &mut stop).await
+            };
+            if matches!(&ended, Some(Err(error)) if error.is_parse()) {
+                linger(&mut stream, Duration::from_millis(limits.body_timeout_ms)).await;
             }
+            ended
         };
-        if let Err(error) = ended {
-            tracing::debug!(%peer, %error, "connection ended");
+        match ended {
+            Some(Ok(())) => {}
+            Some(Err(error)) => tracing::debug!(%peer, %error, "connection ended"),
+            None => tracing::debug!(%peer, "idle connection dropped"),
         }
     }
+}
+
+/// Runs a connection to its end. Once the node stops, or the client was idle for `idle`, the
+/// connection takes no more requests; if it is idle for as long again, it is given up (`None`).
+async fn drive<C: Future<Output = hyper::Result<()>>>(
+    mut connection: Pin<&mut C>,
+    shut_down: impl FnOnce(Pin<&mut C>),
+    activity: &Activity,
+    idle: Duration,
+    stop: &mut watch::Receiver<bool>,
+) -> Option<hyper::Result<()>> {
+    tokio::select! {
+        ended = connection.as_mut() => return Some(ended),
+        _ = stop.changed() => {}
+        () = activity.quiet(idle) => {}
+    }
+    shut_down(connection.as_mut());
+    tokio::select! {
+        ended = connection => Some(ended),
+        () = activity.quiet(idle) => None,
+    }
+}
+
+/// Reads and drops what a caller still sends although it was answered already: to close at once
+/// would reset the connection, and the answer could be lost with it.
+async fn linger(stream: &mut TlsStream<TcpStream>, time: Duration) {
+    let dropping = async {
+        let mut buffer = vec![0; 16 * 1024];
+        let mut left = LINGER_BYTES_MAX;
+        while let Ok(size @ 1..) = stream.read(&mut buffer).await {
+            match left.checked_sub(size) {
+                Some(rest) => left = rest,
+                None => return,
+            }
+        }
+    };
+    // Either way the connection is closed now.
+    let _ = tokio::time::timeout(time, dropping).await;
 }
 
 /// The client certificate of a connection; the handshake proved possession of its key.
@@ -268,140 +323,6 @@ fn peer_certificate(stream: &TlsStream<TcpStream>) -> Option<PeerCertificate> {
         not_before: certificate.not_before(),
         not_after: certificate.not_after(),
     })
-}
-
-fn refusal(error: FrameworkError, message: impl Into<String>) -> Answer {
-    let reply = Reply::error(error, message).with_header("connection", "close");
-    if error.status() == 503 {
-        reply.with_header("retry-after", "1").into()
-    } else {
-        reply.into()
-    }
-}
-
-/// Reads the body, or says why not.
-async fn read(
-    request: http::Request<Incoming>,
-    limits: &LimitsConfig,
-    certificate: Option<Arc<PeerCertificate>>,
-) -> Result<Request, Answer> {
-    let (head, mut body) = request.into_parts();
-    if header_bytes(&head) > limits.header_bytes_max {
-        discard(&mut body).await;
-        return Err(refusal(
-            FrameworkError::RequestHeaderTooLarge,
-            format!(
-                "request line and headers exceed {} bytes",
-                limits.header_bytes_max
-            ),
-        ));
-    }
-    let limit = body_limit(&head, limits);
-    let declared = body.size_hint().lower();
-    let body = if body.is_end_stream() {
-        Bytes::new()
-    } else {
-        let reading = async {
-            if declared > limit as u64 {
-                discard(&mut body).await;
-                return Err(too_large(limit));
-            }
-            collect(&mut body, limit, declared).await
-        };
-        let time = Duration::from_millis(limits.body_timeout_ms);
-        match tokio::time::timeout(time, reading).await {
-            Ok(read) => read?,
-            Err(_) => {
-                return Err(refusal(
-                    FrameworkError::InvalidInput,
-                    "the body did not arrive in time",
-                ));
-            }
-        }
-    };
-    Ok(Request {
-        method: head.method,
-        uri: head.uri,
-        headers: head.headers,
-        body,
-        certificate,
-    })
-}
-
-/// Size of request line and headers as HTTP/1.1 writes them.
-fn header_bytes(head: &http::request::Parts) -> usize {
-    let line = head.method.as_str().len()
-        + head
-            .uri
-            .path_and_query()
-            .map_or(0, |target| target.as_str().len());
-    let fields = head
-        .headers
-        .iter()
-        .map(|(name, value)| name.as_str().len() + value.len() + 4);
-    fields.fold(line, usize::saturating_add)
-}
-
-/// Signed governance messages carry components and may be larger than anything else.
-fn body_limit(head: &http::request::Parts, limits: &LimitsConfig) -> usize {
-    let cose = head
-        .headers
-        .get(header::CONTENT_TYPE)
-        .is_some_and(|value| value.as_bytes().starts_with(b"application/cose"));
-    if cose && head.uri.path().starts_with("/gov/") {
-        limits.governance_body_bytes_max
-    } else {
-        limits.body_bytes_max
-    }
-}
-
-fn too_large(limit: usize) -> Answer {
-    refusal(
-        FrameworkError::RequestBodyTooLarge,
-        format!("the body exceeds the limit of {limit} bytes"),
-    )
-}
-
-async fn collect(body: &mut Incoming, limit: usize, declared: u64) -> Result<Bytes, Answer> {
-    let mut first = Bytes::new();
-    let mut rest: Vec<u8> = Vec::new();
-    while let Some(frame) = body.frame().await {
-        let broken = |_| refusal(FrameworkError::InvalidInput, "the body ended early");
-        let Ok(data) = frame.map_err(broken)?.into_data() else {
-            continue;
-        };
-        let so_far = first.len() + rest.len();
-        if so_far + data.len() > limit {
-            discard(body).await;
-            return Err(too_large(limit));
-        }
-        if so_far == 0 {
-            first = data;
-        } else {
-            if rest.is_empty() {
-                rest.reserve(
-                    usize::try_from(declared)
-                        .unwrap_or(0)
-                        .clamp(so_far + data.len(), limit),
-                );
-                rest.extend_from_slice(&first);
-                first = Bytes::new();
-            }
-            rest.extend_from_slice(&data);
-        }
-    }
-    Ok(if rest.is_empty() { first } else { rest.into() })
-}
-
-async fn discard(body: &mut Incoming) {
-    let mut left = DISCARDED_BYTES_MAX;
-    while let Some(Ok(frame)) = body.frame().await {
-        let size = frame.data_ref().map_or(0, Bytes::len) as u64;
-        match left.checked_sub(size) {
-            Some(rest) => left = rest,
-            None => return,
-        }
-    }
 }
 
 fn response(answer: Answer) -> http::Response<Full<Bytes>> {

@@ -16,6 +16,8 @@ use ledger::entry::Entry;
 use ledger::limits::FRAME_BODY_SIZE_MAX;
 use ledger::names::{ChunkName, SequenceError, Stage, sequence};
 
+use crate::directories;
+
 /// The ledger directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerFilesError {
@@ -148,7 +150,7 @@ impl LedgerFiles {
         dir: &Path,
         mut feed: impl FnMut(&Entry<'_>) -> Result<(), E>,
     ) -> Result<Self, E> {
-        fs::create_dir_all(dir).map_err(io_error("cannot create", dir))?;
+        directories::create_synced(dir).map_err(io_error("cannot create", dir))?;
         let lock = lock(dir)?;
         let mut chunks = Vec::new();
         for name in chunk_names(dir)? {
@@ -372,7 +374,5 @@ fn complete(dir: &Path, chunk: &mut ChunkIndex) -> Result<(), LedgerFilesError> 
 }
 
 fn sync_dir(dir: &Path) -> Result<(), LedgerFilesError> {
-    File::open(dir)
-        .and_then(|file| file.sync_all())
-        .map_err(io_error("cannot sync", dir))
+    directories::sync(dir).map_err(io_error("cannot sync", dir))
 }

@@ -9,6 +9,7 @@
 mod ahead;
 mod authenticate;
 pub mod config;
+mod directories;
 pub mod executor;
 mod framework;
 pub mod guest_imports;

@@ -32,8 +32,6 @@ pub struct Start {
     pub ledger_dir: PathBuf,
     /// Directory of the sealed identity.
     pub state_dir: PathBuf,
-    /// What a new service begins with; needed only if there is no ledger yet.
-    pub genesis: Option<Genesis>,
     /// `host:port` that it listens on.
     pub bind_address: String,
     /// `host:port` that clients use.
@@ -79,6 +77,9 @@ pub enum StartError {
     /// There is no ledger and nothing to begin one with.
     #[error("there is no ledger in {0}, and the configuration names no members and constitution")]
     NoGenesis(PathBuf),
+    /// What a new service should begin with cannot be used.
+    #[error("a new service cannot begin with what the configuration names")]
+    Configuration(#[source] anyhow::Error),
     /// A ledger without the keys to it.
     #[error("there is a ledger in {ledger}, but no sealed identity in {state}")]
     NoIdentity {
@@ -112,10 +113,17 @@ pub enum StartError {
 
 /// Starts the service: genesis or resume, its first batch on disk, writer running.
 ///
+/// `genesis` says what a new service begins with. It is asked only if there is no ledger yet: its
+/// files need not outlive the first start. It runs beside the making of keys.
+///
 /// # Errors
 ///
 /// [`StartError`] saying what is missing or damaged.
-pub fn start(start: Start, guests: Arc<dyn Guests>) -> Result<Running, StartError> {
+pub fn start(
+    start: Start,
+    genesis: impl FnOnce() -> anyhow::Result<Option<Genesis>>,
+    guests: Arc<dyn Guests>,
+) -> Result<Running, StartError> {
     if !start.insecure_virtual {
         return Err(StartError::NoPlatform);
     }
@@ -123,14 +131,20 @@ pub fn start(start: Start, guests: Arc<dyn Guests>) -> Result<Running, StartErro
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_secs());
-    // Made beside the replay: RSA takes its time.
-    let setup = std::thread::scope(|scope| {
+    // Keys are made beside the replay and the compilation of a constitution: RSA takes its time.
+    let (ledger, setup) = std::thread::scope(|scope| {
         let setup = scope.spawn(|| node_setup(&start));
-        let ledger = load(&start, &keys);
+        let ledger = load(&start, &keys).and_then(|(files, resume)| {
+            let genesis = match &resume {
+                Some(_) => None,
+                None => genesis().map_err(StartError::Configuration)?,
+            };
+            Ok((files, resume, genesis))
+        });
         let setup = setup.join().unwrap_or_else(|_| Err(KeyError::Failed));
-        ledger.map(|ledger| (ledger, setup))
+        (ledger, setup)
     });
-    let ((mut files, resume), setup) = setup?;
+    let (mut files, resume, genesis) = ledger?;
     let setup = setup?;
     let resumed = resume.is_some();
     let (service, batch) = match resume {
@@ -141,9 +155,7 @@ pub fn start(start: Start, guests: Arc<dyn Guests>) -> Result<Running, StartErro
             made
         }
         None => {
-            let genesis = start
-                .genesis
-                .ok_or_else(|| StartError::NoGenesis(start.ledger_dir.clone()))?;
+            let genesis = genesis.ok_or_else(|| StartError::NoGenesis(start.ledger_dir.clone()))?;
             // What was never signed was never answered for: the chunk of a start that crashed.
             files.cut_behind(0)?;
             keys.set_aside()?;

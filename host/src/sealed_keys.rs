@@ -4,7 +4,7 @@
 //! far, `insecure-virtual`, keeps that key in a file beside it: whoever can read the directory
 //! has everything, which is why the mode needs `--insecure-virtual`.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 use crypto::native::aead::{NotOpened, open_sealed, seal_random_iv};
 use crypto::native::random_bytes;
 use zeroize::Zeroizing;
+
+use crate::directories::{create_synced, sync};
 
 const IDENTITY: &str = "sealed_identity";
 const SEALING_KEY: &str = "insecure_sealing_key";
@@ -46,6 +48,9 @@ pub enum SealedKeysError {
         #[source]
         source: NotOpened,
     },
+    /// Another process is starting on this directory.
+    #[error("the state directory {0} is in use by another process")]
+    InUse(PathBuf),
     /// The file is larger than any identity.
     #[error("{0} is too large to be a sealed identity")]
     TooLarge(PathBuf),
@@ -59,10 +64,13 @@ fn io_error<'a>(what: &'static str, path: &'a Path) -> impl Fn(io::Error) -> Sea
     }
 }
 
-/// A directory with a sealed identity, and the key to it.
+/// A directory with a sealed identity, and the key to it. While it lives, no other process uses
+/// the directory: two first starts at once would each make a key, and one of them would seal an
+/// identity that nobody can open.
 pub struct SealedKeys {
     dir: PathBuf,
     key: Zeroizing<[u8; 32]>,
+    _lock: File,
 }
 
 impl SealedKeys {
@@ -71,9 +79,14 @@ impl SealedKeys {
     ///
     /// # Errors
     ///
-    /// [`SealedKeysError`] if the directory cannot be used.
+    /// [`SealedKeysError`] if the directory cannot be used, or another process uses it.
     pub fn insecure_virtual(dir: &Path) -> Result<Self, SealedKeysError> {
-        fs::create_dir_all(dir).map_err(io_error("cannot create", dir))?;
+        create_synced(dir).map_err(io_error("cannot create", dir))?;
+        let lock = File::open(dir).map_err(io_error("cannot open", dir))?;
+        lock.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => SealedKeysError::InUse(dir.to_owned()),
+            TryLockError::Error(error) => io_error("cannot lock", dir)(error),
+        })?;
         let path = dir.join(SEALING_KEY);
         let key = match File::open(&path) {
             Ok(file) => {
@@ -94,6 +107,7 @@ impl SealedKeys {
         Ok(Self {
             dir: dir.to_owned(),
             key,
+            _lock: lock,
         })
     }
 
@@ -133,23 +147,39 @@ impl SealedKeys {
     pub fn store(&self, plain: &[u8]) -> Result<(), SealedKeysError> {
         replace(&self.dir, &self.path(), &seal_random_iv(&self.key, AAD, plain))
     }
-}
 
-impl SealedKeys {
     /// Keeps an identity that no ledger was found for under another name, so that a new service
-    /// never destroys the key of one whose ledger is merely elsewhere.
+    /// never destroys the key of one whose ledger is merely elsewhere. The name is the first free
+    /// one of `sealed_identity.set_aside.1`, `….2` and so on.
     ///
     /// # Errors
     ///
     /// [`SealedKeysError::Io`] if the file cannot be renamed.
     pub fn set_aside(&self) -> Result<(), SealedKeysError> {
         let path = self.path();
-        match fs::rename(&path, self.dir.join("sealed_identity.set_aside")) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(io_error("cannot rename", &path)(error))
-            }
-            _ => Ok(()),
+        if !is_there(&path)? {
+            return Ok(());
         }
+        let mut number = 1_u64;
+        let kept = loop {
+            let name = self.dir.join(format!("{IDENTITY}.set_aside.{number}"));
+            if !is_there(&name)? {
+                break name;
+            }
+            number = number.saturating_add(1);
+        };
+        fs::rename(&path, &kept)
+            .and_then(|()| sync(&self.dir))
+            .map_err(io_error("cannot rename", &path))
+    }
+}
+
+/// Whether there is a file of this name, or a link, wherever it leads.
+fn is_there(path: &Path) -> Result<bool, SealedKeysError> {
+    match fs::symlink_metadata(path) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(io_error("cannot read", path)(error)),
     }
 }
 
@@ -167,9 +197,7 @@ fn replace(dir: &Path, path: &Path, bytes: &[u8]) -> Result<(), SealedKeysError>
         .and_then(|()| file.sync_all())
         .map_err(io_error("cannot write", &temporary))?;
     fs::rename(&temporary, path).map_err(io_error("cannot rename", &temporary))?;
-    File::open(dir)
-        .and_then(|dir| dir.sync_all())
-        .map_err(io_error("cannot sync", dir))
+    sync(dir).map_err(io_error("cannot sync", dir))
 }
 
 #[cfg(test)]
@@ -185,6 +213,7 @@ mod tests {
         assert!(keys.load().unwrap().is_none());
         keys.store(b"first").unwrap();
         keys.store(b"second").unwrap();
+        drop(keys);
         let again = SealedKeys::insecure_virtual(dir.path()).unwrap();
         assert_eq!(again.load().unwrap().unwrap().as_slice(), b"second");
         for name in [IDENTITY, SEALING_KEY] {
@@ -200,13 +229,43 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let keys = SealedKeys::insecure_virtual(dir.path()).unwrap();
         keys.store(b"identity").unwrap();
+        drop(keys);
         fs::write(dir.path().join(SEALING_KEY), [7; 32]).unwrap();
         let other = SealedKeys::insecure_virtual(dir.path()).unwrap();
         assert!(matches!(other.load(), Err(SealedKeysError::NotOpened { .. })));
+        drop(other);
         fs::write(dir.path().join(SEALING_KEY), [7; 31]).unwrap();
         assert!(matches!(
             SealedKeys::insecure_virtual(dir.path()),
             Err(SealedKeysError::SealingKey(_))
         ));
+    }
+
+    #[test]
+    fn only_one_process_at_a_time_makes_keys() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = SealedKeys::insecure_virtual(dir.path()).unwrap();
+        let second = SealedKeys::insecure_virtual(dir.path());
+        assert!(matches!(second, Err(SealedKeysError::InUse(_))));
+        drop(first);
+        assert!(SealedKeys::insecure_virtual(dir.path()).is_ok());
+    }
+
+    #[test]
+    fn every_identity_set_aside_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let keys = SealedKeys::insecure_virtual(dir.path()).unwrap();
+        keys.set_aside().unwrap();
+        let mut kept = Vec::new();
+        for number in 1..=3 {
+            keys.store(b"identity").unwrap();
+            kept.push(fs::read(dir.path().join(IDENTITY)).unwrap());
+            keys.set_aside().unwrap();
+            assert!(keys.load().unwrap().is_none());
+            for (sealed, number) in kept.iter().zip(1..=number) {
+                let name = dir.path().join(format!("sealed_identity.set_aside.{number}"));
+                assert_eq!(&fs::read(name).unwrap(), sealed);
+            }
+        }
     }
 }

@@ -135,7 +135,6 @@ impl Node {
 /// Engine and service. Blocks.
 fn start_service(config: &Config, address: SocketAddr) -> anyhow::Result<(Arc<WasmGuests>, Running)> {
     let guests = Arc::new(WasmGuests::new(service_settings(config)?)?);
-    let genesis = genesis(config)?;
     let start = node::Start {
         ledger_dir: config.node.ledger_dir.clone(),
         state_dir: config.node.state_dir.clone(),
@@ -159,45 +158,50 @@ fn start_service(config: &Config, address: SocketAddr) -> anyhow::Result<(Arc<Wa
             batch_entries_max: config.ledger.batch_entries_max,
         },
         insecure_virtual: config.insecure_virtual,
-        genesis,
     };
-    if let Some(genesis) = &start.genesis {
-        guests
-            .inspect_constitution(&genesis.constitution)
-            .context("service.constitution cannot be used")?;
-    }
+    let read_genesis = || {
+        let genesis = genesis(config)?;
+        if let Some(genesis) = &genesis {
+            guests
+                .inspect_constitution(&genesis.constitution)
+                .context("service.constitution cannot be used")?;
+        }
+        Ok(genesis)
+    };
     let shared: Arc<dyn host_core::Guests> = Arc::clone(&guests) as _;
-    let running = node::start(start, shared).context("the service cannot be started")?;
+    let running = node::start(start, read_genesis, shared).context("the service cannot be started")?;
     guests.set_nonce_key(NonceKey::derive(running.nonce_secret.as_slice()));
     load_components(&guests, &running);
     Ok((guests, running))
 }
 
-/// Compiles what a resumed service runs, so that its first callers do not wait.
+/// Compiles what a resumed service runs, all at once, so that its first callers do not wait.
 fn load_components(guests: &WasmGuests, running: &Running) {
     let state = running.handle.state();
-    let mut components: Vec<String> = ENDPOINTS
+    let mut names: Vec<String> = ENDPOINTS
         .rows(&*state)
         .unwrap_or_default()
         .into_iter()
         .map(|row| row.value.0.component)
         .collect();
-    components.dedup();
-    for name in components {
-        let stored = name
-            .parse()
-            .ok()
-            .and_then(|digest| host_core::Component::stored(&state.store, digest));
-        let Some(component) = stored else { continue };
-        if let Err(error) = guests.inspect_application(&component.bytes) {
-            tracing::error!(component = name, %error, "the application cannot be loaded");
+    names.sort();
+    names.dedup();
+    let stored = |name: &String| host_core::Component::stored(&state.store, name.parse().ok()?);
+    let applications: Vec<_> = names.iter().filter_map(stored).collect();
+    std::thread::scope(|scope| {
+        for component in &applications {
+            scope.spawn(move || {
+                if let Err(error) = guests.inspect_application(&component.bytes) {
+                    tracing::error!(component = %component.digest, %error, "the application cannot be loaded");
+                }
+            });
         }
-    }
-    if let Some(component) = host_core::Component::constitution(&state.store)
-        && let Err(error) = guests.inspect_constitution(&component.bytes)
-    {
-        tracing::error!(%error, "the constitution cannot be loaded");
-    }
+        if let Some(component) = host_core::Component::constitution(&state.store)
+            && let Err(error) = guests.inspect_constitution(&component.bytes)
+        {
+            tracing::error!(%error, "the constitution cannot be loaded");
+        }
+    });
 }
 
 fn service_settings(config: &Config) -> anyhow::Result<ServiceSettings> {

@@ -9,7 +9,9 @@
 mod common;
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use bytes::Bytes;
 use common::{Peer, certified, validity};
 use crypto::native::issue::{node_certificate, self_signed_member, self_signed_service};
 use crypto::native::{Curve, EcKeyPair};
@@ -18,11 +20,45 @@ use host::config::LimitsConfig;
 use host::https::{Answer, Request, serve};
 use host::tls::{NodeTls, server_config};
 use host_core::Reply;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use http_body_util::{BodyExt as _, Empty};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-/// A listener that answers with the body's size and the digest of the caller's certificate.
+/// A timeout that a test waits for.
+const SHORT: Duration = Duration::from_millis(50);
+/// When something that should end is taken to go on for ever.
+const NEVER: Duration = Duration::from_secs(60);
+
+/// Limits with a short timeout for idle connections.
+fn soon_idle() -> LimitsConfig {
+    LimitsConfig {
+        idle_timeout_ms: 50,
+        ..LimitsConfig::default()
+    }
+}
+
+/// Limits with a short timeout for bodies.
+fn impatient() -> LimitsConfig {
+    LimitsConfig {
+        body_timeout_ms: 50,
+        ..LimitsConfig::default()
+    }
+}
+
+/// What arrives until the listener hangs up.
+async fn until_closed(stream: &mut (impl AsyncRead + Unpin)) -> Vec<u8> {
+    let mut answer = Vec::new();
+    // It may close without a TLS goodbye.
+    let _ = tokio::time::timeout(NEVER, stream.read_to_end(&mut answer))
+        .await
+        .expect("the listener does not hang up");
+    answer
+}
+
+/// A listener that answers with the body's size and the digest of the caller's certificate. At
+/// `/slow` it takes its time.
 struct Echo {
     peer: Peer,
     stop: watch::Sender<bool>,
@@ -34,6 +70,9 @@ async fn echo(request: Request) -> Answer {
         .certificate
         .as_ref()
         .map_or_else(|| "nobody".to_owned(), |certificate| certificate.id.to_string());
+    if request.uri.path() == "/slow" {
+        tokio::time::sleep(20 * SHORT).await;
+    }
     let mut reply = Reply::empty(200);
     reply.body = format!("{} {who}", request.body.len()).into_bytes();
     reply.into()
@@ -130,6 +169,120 @@ async fn headers_over_the_limit_are_431() {
     let answer = echo.peer.exchange(&post("/app/x", &long, b"")).await;
     assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
     assert!(answer.contains("RequestHeaderTooLarge"), "{answer}");
+}
+
+/// So many small headers.
+fn many(count: usize) -> String {
+    (0..count).map(|number| format!("x{number}: y\r\n")).collect()
+}
+
+#[tokio::test]
+async fn as_many_headers_as_allowed_pass_and_one_more_is_431() {
+    let echo = Echo::start(LimitsConfig::default()).await;
+    // Beside host, connection and content-length.
+    let answer = echo.peer.exchange(&post("/app/x", &many(253), b"")).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let answer = echo.peer.exchange(&post("/app/x", &many(254), b"")).await;
+    assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
+    assert!(answer.contains("RequestHeaderTooLarge"), "{answer}");
+}
+
+#[tokio::test]
+async fn headers_beyond_all_measure_are_431_and_the_answer_arrives() {
+    let echo = Echo::start(LimitsConfig::default()).await;
+    for headers in [many(2000), format!("x: {}\r\n", "y".repeat(512 * 1024))] {
+        let answer = echo.peer.exchange(&post("/app/x", &headers, b"")).await;
+        assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_refused_head_is_answered_although_its_body_never_comes() {
+    let echo = Echo::start(impatient()).await;
+    let mut stream = echo.peer.connect(None).await.unwrap();
+    let head = format!(
+        "POST /app/x HTTP/1.1\r\nhost: localhost\r\ncontent-length: 10\r\nx-long: {}\r\n\r\n",
+        "y".repeat(20 * 1024)
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let answer = until_closed(&mut stream).await;
+    assert!(answer.starts_with(b"HTTP/1.1 431"));
+}
+
+#[tokio::test]
+async fn a_body_announced_too_large_is_413_however_slowly_it_comes() {
+    let echo = Echo::start(impatient()).await;
+    for (size, status) in [(10 * 1024 * 1024, "413"), (10, "400")] {
+        let mut stream = echo.peer.connect(None).await.unwrap();
+        let head = format!("POST /app/x HTTP/1.1\r\nhost: localhost\r\ncontent-length: {size}\r\n\r\nabc");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let answer = String::from_utf8(until_closed(&mut stream).await).unwrap();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_says_nothing_is_closed() {
+    let echo = Echo::start(soon_idle()).await;
+    until_closed(&mut echo.peer.connect(None).await.unwrap()).await;
+    until_closed(&mut echo.peer.connect_h2().await).await;
+}
+
+#[tokio::test]
+async fn an_idle_h2_connection_is_closed_even_if_it_takes_no_notice() {
+    let echo = Echo::start(soon_idle()).await;
+    let mut stream = echo.peer.connect_h2().await;
+    let empty_settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    stream
+        .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+        .await
+        .unwrap();
+    stream.write_all(&empty_settings).await.unwrap();
+    let frames = until_closed(&mut stream).await;
+    assert!(!frames.is_empty());
+}
+
+#[tokio::test]
+async fn an_h2_connection_is_kept_for_its_requests_and_closed_after_them() {
+    let echo = Echo::start(soon_idle()).await;
+    let io = TokioIo::new(echo.peer.connect_h2().await);
+    let (mut requests, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io)
+        .await
+        .unwrap();
+    // Answers pings and settings as any client does.
+    let connection = tokio::spawn(connection);
+    let request = |headers: usize| {
+        let mut request = http::Request::get("https://localhost/slow");
+        for number in 0..headers {
+            request = request.header(format!("x{number}"), "y");
+        }
+        request.body(Empty::<Bytes>::new()).unwrap()
+    };
+    let answer = requests.send_request(request(256)).await.unwrap();
+    assert_eq!(answer.status(), 200);
+    drop(answer);
+    let _ = tokio::time::timeout(NEVER, connection)
+        .await
+        .expect("the idle connection is not closed");
+}
+
+#[tokio::test]
+async fn too_many_headers_are_431_over_h2_too() {
+    let echo = Echo::start(LimitsConfig::default()).await;
+    let io = TokioIo::new(echo.peer.connect_h2().await);
+    let (mut requests, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io)
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    let mut request = http::Request::get("https://localhost/app/x");
+    for number in 0..257 {
+        request = request.header(format!("x{number}"), "y");
+    }
+    let request = request.body(Empty::<Bytes>::new()).unwrap();
+    let answer = requests.send_request(request).await.unwrap();
+    assert_eq!(answer.status(), 431);
+    let body = answer.into_body().collect().await.unwrap().to_bytes();
+    assert!(String::from_utf8_lossy(&body).contains("RequestHeaderTooLarge"));
 }
 
 #[tokio::test]

@@ -100,11 +100,12 @@ fn member() -> Member {
 }
 
 fn start_in(dir: &Path, genesis: Option<&Member>) -> Result<Running, StartError> {
-    node::start(configuration(dir, genesis), Arc::new(NoGuests))
+    let begin = || Ok(genesis.map(first_state));
+    node::start(configuration(dir), begin, Arc::new(NoGuests))
 }
 
-fn configuration(dir: &Path, genesis: Option<&Member>) -> Start {
-    let genesis = genesis.map(|member| Genesis {
+fn first_state(member: &Member) -> Genesis {
+    Genesis {
         members: vec![GenesisMember {
             certificate: member.pem.clone(),
             encryption_key: Some(RsaKeyPair::generate(RsaBits::B2048).unwrap().public_pem()),
@@ -117,11 +118,13 @@ fn configuration(dir: &Path, genesis: Option<&Member>) -> Start {
         certificate_validity_days: 1,
         maximum_certificate_validity_days: 1,
         service_data: None,
-    });
+    }
+}
+
+fn configuration(dir: &Path) -> Start {
     Start {
         ledger_dir: dir.join("ledger"),
         state_dir: dir.join("node"),
-        genesis,
         bind_address: "127.0.0.1:0".into(),
         published_address: "127.0.0.1:0".into(),
         names: vec!["127.0.0.1".into()],
@@ -316,13 +319,46 @@ async fn damage_and_missing_parts_are_refused_with_a_reason() {
     assert!(start_in(dir.path(), None).unwrap().resumed);
 }
 
+#[test]
+fn what_a_service_begins_with_is_asked_for_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let gone = || Err(anyhow::anyhow!("the file is gone"));
+    assert!(matches!(
+        node::start(configuration(dir.path()), gone, Arc::new(NoGuests)),
+        Err(StartError::Configuration(_))
+    ));
+    let node = start_in(dir.path(), Some(&member())).unwrap();
+    assert!(node.executor.stop());
+    let node = node::start(configuration(dir.path()), gone, Arc::new(NoGuests)).unwrap();
+    assert!(node.resumed);
+}
+
+#[test]
+fn an_identity_whose_ledger_is_elsewhere_is_never_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut earlier = Vec::new();
+    for _ in 0..3 {
+        let node = start_in(dir.path(), Some(&member())).unwrap();
+        assert!(!node.resumed);
+        assert!(node.executor.stop());
+        earlier.push(fs::read(dir.path().join("node/sealed_identity")).unwrap());
+        fs::remove_dir_all(dir.path().join("ledger")).unwrap();
+    }
+    for (number, identity) in (1..3).zip(&earlier) {
+        let kept = dir
+            .path()
+            .join(format!("node/sealed_identity.set_aside.{number}"));
+        assert_eq!(&fs::read(kept).unwrap(), identity);
+    }
+}
+
 #[tokio::test]
 async fn a_full_queue_refuses_at_once() {
     let dir = tempfile::tempdir().unwrap();
     let member = member();
-    let mut start = configuration(dir.path(), Some(&member));
+    let mut start = configuration(dir.path());
     start.limits.queue_entries_max = 0;
-    let node = node::start(start, Arc::new(NoGuests)).unwrap();
+    let node = node::start(start, || Ok(Some(first_state(&member))), Arc::new(NoGuests)).unwrap();
     let before = node.handle.state().committed;
     let refused = node.handle.submit(call(&node, &member)).await.unwrap_err();
     assert_eq!(refused, Unavailable::QueueFull);
@@ -348,10 +384,10 @@ fn a_ledger_has_one_writing_process() {
 async fn a_ledger_that_cannot_be_written_answers_nothing_more() {
     let dir = tempfile::tempdir().unwrap();
     let member = member();
-    let mut start = configuration(dir.path(), Some(&member));
+    let mut start = configuration(dir.path());
     // Every signature ends its chunk, so every batch makes a file.
     start.settings.chunk_bytes_max = 1;
-    let node = node::start(start, Arc::new(NoGuests)).unwrap();
+    let node = node::start(start, || Ok(Some(first_state(&member))), Arc::new(NoGuests)).unwrap();
     let id = write(&node, &member).await;
     let refused = call(&node, &member);
     // The next chunk's name is taken.
@@ -379,10 +415,10 @@ async fn a_ledger_that_cannot_be_written_answers_nothing_more() {
 #[test]
 fn a_production_start_without_a_platform_is_refused() {
     let dir = tempfile::tempdir().unwrap();
-    let mut start = configuration(dir.path(), None);
+    let mut start = configuration(dir.path());
     start.insecure_virtual = false;
     assert!(matches!(
-        node::start(start, Arc::new(NoGuests)),
+        node::start(start, || Ok(None), Arc::new(NoGuests)),
         Err(StartError::NoPlatform)
     ));
     assert!(!dir.path().join("node").exists());

@@ -1,6 +1,6 @@
 //! Who may open which table, as one exhaustive match.
 //!
-//! Source: the reference host's read and write restrictions; the constitution additionally
+//! Source: `ledger-host.md` §1.7, the reference host's read and write restrictions; the constitution additionally
 //! reads public application tables, because accepting a contract compares it with its draft.
 
 /// Whether a table's entries are in clear on the ledger.
@@ -112,8 +112,8 @@ pub const fn access(context: Context, visibility: Visibility, category: Category
         (_, Category::Internal, Visibility::Public) => READ,
         (Context::Decide, Category::Governance, Visibility::Public) => READ,
         (Context::Apply, Category::Governance, Visibility::Public) => BOTH,
-        (Context::Decide | Context::Apply, Category::Governance, Visibility::Private) => NONE,
-        (Context::Query | Context::Update, Category::Governance, _) => READ,
+        (Context::Query | Context::Update, Category::Governance, Visibility::Public) => READ,
+        (_, Category::Governance, Visibility::Private) => NONE,
         (Context::Decide, Category::Application, Visibility::Public) => READ,
         (Context::Apply, Category::Application, Visibility::Public) => BOTH,
         (Context::Decide | Context::Apply, Category::Application, Visibility::Private) => NONE,
@@ -165,9 +165,10 @@ mod tests {
     }
 
     #[test]
-    fn no_guest_opens_the_key_table() {
+    fn no_guest_opens_private_tables_of_host_or_governance() {
         for context in [Context::Decide, Context::Apply, Context::Query, Context::Update] {
             check(context, "ccf.internal.app_keys", "-");
+            check(context, "ccf.gov.shares", "-");
         }
     }
 

@@ -74,16 +74,32 @@ impl Peer {
         &self,
         identity: Option<CertifiedKey>,
     ) -> std::io::Result<TlsStream<TcpStream>> {
+        self.connect_for(identity, &[]).await
+    }
+
+    /// A connection that was agreed to speak h2.
+    pub(crate) async fn connect_h2(&self) -> TlsStream<TcpStream> {
+        let stream = self.connect_for(None, &[b"h2"]).await.unwrap();
+        assert_eq!(stream.get_ref().1.alpn_protocol(), Some(b"h2".as_slice()));
+        stream
+    }
+
+    async fn connect_for(
+        &self,
+        identity: Option<CertifiedKey>,
+        protocols: &[&[u8]],
+    ) -> std::io::Result<TlsStream<TcpStream>> {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from(self.service_der.clone())).unwrap();
         let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_protocol_versions(&[&rustls::version::TLS13])
             .unwrap()
             .with_root_certificates(roots);
-        let config = match identity {
+        let mut config = match identity {
             None => builder.with_no_client_auth(),
             Some(identity) => builder.with_client_cert_resolver(Arc::new(Always(Arc::new(identity)))),
         };
+        config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
         let stream = TcpStream::connect(self.address).await?;
         let name = ServerName::try_from("localhost").unwrap();
         TlsConnector::from(Arc::new(config)).connect(name, stream).await
