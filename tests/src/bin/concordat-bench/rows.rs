@@ -13,7 +13,7 @@ use crate::wire::{Dial, request};
 /// Contracts and documents that reads go round.
 const READ_KEYS: u64 = 100;
 /// Receipts asked for the first time, at most.
-const COLD_RECEIPTS: usize = 400;
+const COLD_RECEIPTS: usize = 4000;
 
 /// Runs a row. `run` makes ids distinct from those of earlier rows.
 pub(crate) async fn measure(
