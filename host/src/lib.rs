@@ -17,6 +17,7 @@ pub mod guests;
 pub mod https;
 mod jwt;
 pub mod ledger_files;
+mod memory;
 pub mod node;
 mod router;
 mod routes;

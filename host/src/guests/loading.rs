@@ -100,6 +100,7 @@ impl Loader {
             return Ok(loaded);
         }
         let loaded = Arc::new(self.compile(world, bytes)?);
+        crate::memory::give_back();
         let mut cache = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         if cache.len() >= 2 * LOADED_MAX {
             cache.clear();
