@@ -92,7 +92,8 @@ impl Ledger {
             .json()?)
     }
 
-    /// Whether a run would be admitted now, and if not, why.
+    /// Whether a run would be admitted now, and if not, why. Without a request: whether the query could be
+    /// run at all, whatever values its parameters get.
     ///
     /// # Errors
     ///
@@ -100,12 +101,13 @@ impl Ledger {
     pub async fn prerequisites(
         &self,
         query: &DocumentId,
-        request: &RunRequest,
+        request: Option<&RunRequest>,
     ) -> Result<PrerequisitesView, Refusal> {
         let path = format!("/app/contracts/{}/queries/{query}/prerequisites", self.contract);
+        let body = request.map_or_else(|| json!({}), |request| json!({ "run": request }));
         Ok(self
             .workload
-            .post(&self.connection.again(), &path, &json!({ "run": request }))
+            .post(&self.connection.again(), &path, &body)
             .await?
             .json()?)
     }

@@ -158,17 +158,14 @@ impl Launcher {
         if let Some(text) = self.ledger.accepted_query(query).await? {
             check_sql_apart(text).await?;
         }
-        let view = self.ledger.prerequisites(query, &wanted.request).await?;
+        let view = self.ledger.prerequisites(query, Some(&wanted.request)).await?;
         Ok(
             json!({ "status": "success", "id": "none", "dryRun": true, "jobId": wanted.run, "prerequisites": view }),
         )
     }
 
     async fn prerequisites(&self, query: &DocumentId) -> Answer {
-        let view = self
-            .ledger
-            .prerequisites(query, &cleanroom_model::api::RunRequest::default())
-            .await?;
+        let view = self.ledger.prerequisites(query, None).await?;
         let sql = match self.ledger.accepted_query(query).await? {
             None => json!({ "name": "sql", "outcome": "pending" }),
             Some(text) => match check_sql_apart(text).await {

@@ -67,13 +67,22 @@ pub(crate) fn check_request(request: &RunRequest) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// What is asked of a run's parameters.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Values {
+    /// Each has a value: a run is about to begin.
+    Complete,
+    /// Nobody has chosen any yet: the question is whether the query could be run at all.
+    NotChosen,
+}
+
 /// The record of the run, or the first reason against it.
 pub(crate) fn evaluate(
     call: &Call<'_>,
     contract: &ContractId,
     query_id: &DocumentId,
     run_id: &RunId,
-    request: &RunRequest,
+    (request, values): (&RunRequest, Values),
     launcher: &Launcher,
 ) -> Result<RunRecord, Refusal> {
     let key = Pair(contract.clone(), query_id.clone());
@@ -89,7 +98,10 @@ pub(crate) fn evaluate(
     let used = parse_datasets(loaded)?;
     check_consents(call, contract, &query_doc, &used)?;
     check_floors(&query.query, &used)?;
-    let parameters = parameters(&query.query, request)?;
+    let parameters = match values {
+        Values::Complete => parameters(&query.query, request)?,
+        Values::NotChosen => BTreeMap::new(),
+    };
     let secret_ids = secret_ids(call, contract, &used)?;
     let pod = pod_alternative(call, contract, request)?;
     let telemetry = telemetry(call, &query_doc, &used)?;

@@ -17,7 +17,7 @@ use crate::proof::Body;
 use crate::releases;
 use crate::reply::{Answer, Refusal, Reply};
 use crate::request::{Call, Caller};
-use crate::run_rules;
+use crate::run_rules::{self, Values};
 
 /// What a pod's call is for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -121,7 +121,8 @@ pub(crate) fn admit(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
             .map_err(|refusal| admitted.refuse(call, changes, purpose, refusal));
     }
     let launcher = Launcher::of(&admitted);
-    match run_rules::evaluate(call, &admitted.contract, &query, &run, &request, &launcher) {
+    let asked = (&request, Values::Complete);
+    match run_rules::evaluate(call, &admitted.contract, &query, &run, asked, &launcher) {
         Ok(record) => {
             RUNS.put(
                 changes,
@@ -198,14 +199,18 @@ pub(crate) fn prerequisites(call: &Call<'_>, changes: &mut dyn Write) -> Answer 
     } else {
         caller::known(call)?;
     }
-    let request: RunRequest = match body.run {
-        Some(run) => serde_json::from_value(run)
-            .map_err(|e| Refusal::new(ErrorCode::InvalidInput, format!("run is not a run request: {e}")))?,
-        None => RunRequest::default(),
+    let (request, values): (RunRequest, _) = match body.run {
+        Some(run) => {
+            let request = serde_json::from_value(run).map_err(|e| {
+                Refusal::new(ErrorCode::InvalidInput, format!("run is not a run request: {e}"))
+            })?;
+            (request, Values::Complete)
+        }
+        None => (RunRequest::default(), Values::NotChosen),
     };
     run_rules::check_request(&request)?;
     let probe: RunId = "prerequisites".parse().expect("an identifier");
-    let reason = match run_rules::evaluate(call, &contract, &query, &probe, &request, &launcher) {
+    let reason = match run_rules::evaluate(call, &contract, &query, &probe, (&request, values), &launcher) {
         Ok(_) => None,
         Err(refusal) if refusal.code == ErrorCode::InternalError => return Err(refusal),
         Err(refusal) => Some(PrerequisiteReason {

@@ -35,13 +35,20 @@ fn dataset(owner: &str, name: &str, mode: &str, privacy: JsonValue) -> JsonValue
 }
 
 fn query(statement: &str) -> JsonValue {
+    query_with(
+        statement,
+        json!({"limit": {"type": "long", "default": 5, "max": 10}}),
+    )
+}
+
+fn query_with(statement: &str, parameters: JsonValue) -> JsonValue {
     let query = json!({
         "segments": [{
             "executionSequence": 1, "data": statement,
             "preConditions": [{"viewName": "flights", "minRowCount": 100}],
             "postFilters": [{"columnName": "planes", "value": 10}],
         }],
-        "parameters": {"limit": {"type": "long", "default": 5, "max": 10}},
+        "parameters": parameters,
     });
     let inputs: Vec<JsonValue> = OWNERS
         .iter()
@@ -413,7 +420,8 @@ fn prerequisites_are_the_same_rules_without_a_run() {
         &mut world,
         "una",
         "q1",
-        &query("select 1"),
+        // Nobody has chosen a value yet.
+        &query_with("select 1", json!({"limit": {"type": "long"}})),
         &["una", "ugo", "uma"],
     );
     let view = world.attested(&workload(LAUNCHER), target).ok();
@@ -426,6 +434,9 @@ fn prerequisites_are_the_same_rules_without_a_run() {
         world.post(&user("una"), target, json!(null)).ok(),
         json!({"ready": true})
     );
+    // A run without it would be refused, and says so when it is asked about.
+    let asked = world.post(&user("una"), target, json!({"run": {}})).ok();
+    assert_eq!(asked["reason"]["code"], "InvalidRunParameters");
     world.attested(&workload(POD), target).is(403, "RoleNotAllowed");
 }
 
