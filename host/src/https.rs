@@ -253,6 +253,8 @@ where
             builder
                 .timer(TokioTimer::new())
                 .header_read_timeout(idle)
+                // Who has said everything may close its side and still wants the answer.
+                .half_close(true)
                 .max_buf_size(limits.header_bytes_max.saturating_mul(HEADER_SLACK))
                 .max_headers(HEADERS_MAX * HEADER_SLACK)
                 .writev(false);

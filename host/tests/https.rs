@@ -222,6 +222,19 @@ async fn a_body_announced_too_large_is_413_however_slowly_it_comes() {
 }
 
 #[tokio::test]
+async fn a_caller_that_has_said_everything_may_close_its_side_and_is_answered() {
+    let echo = Echo::start(LimitsConfig::default()).await;
+    let mut stream = echo.peer.connect(None).await.unwrap();
+    stream
+        .write_all(b"GET /slow HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        .await
+        .unwrap();
+    stream.shutdown().await.unwrap();
+    let answer = String::from_utf8(until_closed(&mut stream).await).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+#[tokio::test]
 async fn a_connection_that_says_nothing_is_closed() {
     let echo = Echo::start(soon_idle()).await;
     until_closed(&mut echo.peer.connect(None).await.unwrap()).await;
