@@ -3,11 +3,12 @@
 //! A new directory is an entry of its parent: as long as the parent is not synced, everything that
 //! was synced inside the new one can be lost with it.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::path::Path;
 
-/// Makes a directory and what is missing above it, and syncs the parent of each that was made.
+/// Makes a directory and what is missing above it, and syncs the parent of each that was made. Each
+/// has the mode of its parent, for whoever may read there.
 ///
 /// # Errors
 ///
@@ -17,7 +18,7 @@ pub(crate) fn create_synced(dir: &Path) -> io::Result<()> {
         .ancestors()
         .take_while(|path| !path.as_os_str().is_empty() && !path.exists())
         .collect();
-    fs::create_dir_all(dir)?;
+    lockdown::make_like_parent(dir)?;
     for made in missing {
         match made.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => sync(parent)?,
@@ -38,6 +39,8 @@ pub(crate) fn sync(dir: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

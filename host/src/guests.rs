@@ -33,6 +33,11 @@ pub(crate) use self::call::{CallState, Pass};
 pub(crate) use self::loading::Loader;
 pub use self::loading::{COMPONENT_BYTES_MAX, LoadError};
 
+/// Opens what the engine reads of this process, before the process is closed to others.
+pub fn open_page_map() {
+    engine::open_page_map();
+}
+
 /// One route that an application component offers.
 #[derive(Clone, Debug)]
 pub struct Route {

@@ -339,6 +339,8 @@ fn create(dir: &Path, first: u64) -> Result<OpenChunk, LedgerFilesError> {
         .open(&path)
         .map_err(io_error("cannot create", &path))?;
     let header = chunk::open_header();
+    // Whoever may enter the ledger's folder may copy it and check it, whatever this process's umask is.
+    lockdown::like_its_folder(&path).map_err(io_error("cannot open to its readers", &path))?;
     file.write_all(&header).map_err(io_error("cannot write", &path))?;
     Ok(OpenChunk {
         file,

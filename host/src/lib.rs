@@ -26,3 +26,30 @@ mod start;
 pub mod tls;
 
 pub use start::Node;
+
+/// The filter of the log: what was asked for, and of the h2 library errors alone unless it is named.
+/// What it warns of, strangers cause as often as they like.
+#[must_use]
+pub fn log_filter(asked: &str) -> String {
+    let names_h2 = asked.split(',').any(|directive| {
+        let target = directive.split(['=', '[']).next().unwrap_or_default().trim();
+        target == "h2" || target.starts_with("h2::")
+    });
+    if names_h2 {
+        asked.to_owned()
+    } else {
+        format!("{asked},h2=error")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn strangers_cannot_fill_the_log_by_bad_frames() {
+        assert_eq!(super::log_filter("info"), "info,h2=error");
+        assert_eq!(super::log_filter("info,h2x=debug"), "info,h2x=debug,h2=error");
+        for named in ["h2=debug", "info,h2::codec=trace", "warn, h2[span]=info"] {
+            assert_eq!(super::log_filter(named), named);
+        }
+    }
+}

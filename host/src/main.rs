@@ -49,12 +49,23 @@ struct StartArgs {
     /// Address to listen on, instead of the file's; port 0 takes a free one.
     #[arg(long, value_name = "ADDRESS")]
     bind: Option<SocketAddr>,
-    /// What to log, in the form of `tracing` filters, such as `info` or `host=debug`.
+    /// What to log, in the form of `tracing` filters, such as `info` or `host=debug`. The h2 library
+    /// tells of every bad frame that a stranger sends, so it logs errors only unless named.
     #[arg(long, value_name = "FILTER", default_value = "info")]
     log: String,
 }
 
 fn main() -> ExitCode {
+    // The engine's own window on this process's pages; what is not dumpable may not open it.
+    host::guests::open_page_map();
+    if let Err(error) = lockdown::process() {
+        eprintln!("cannot close this process to others: {error}");
+        return ExitCode::FAILURE;
+    }
+    if let Err(error) = lockdown::raise_open_files() {
+        eprintln!("cannot raise the number of open files: {error}");
+        return ExitCode::FAILURE;
+    }
     match Command::parse().action {
         Action::Start(args) => start(args),
         Action::Recover(_) => {
@@ -72,7 +83,7 @@ fn main() -> ExitCode {
 }
 
 fn start(args: StartArgs) -> ExitCode {
-    let Ok(filter) = EnvFilter::try_new(&args.log) else {
+    let Ok(filter) = EnvFilter::try_new(host::log_filter(&args.log)) else {
         eprintln!(
             "--log {:?} is not a filter; use for example info or host=debug",
             args.log

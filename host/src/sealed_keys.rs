@@ -82,6 +82,7 @@ impl SealedKeys {
     /// [`SealedKeysError`] if the directory cannot be used, or another process uses it.
     pub fn insecure_virtual(dir: &Path) -> Result<Self, SealedKeysError> {
         create_synced(dir).map_err(io_error("cannot create", dir))?;
+        lockdown::private_dir(dir).map_err(io_error("cannot close to others", dir))?;
         let lock = File::open(dir).map_err(io_error("cannot open", dir))?;
         lock.try_lock().map_err(|error| match error {
             TryLockError::WouldBlock => SealedKeysError::InUse(dir.to_owned()),
@@ -222,6 +223,19 @@ mod tests {
         }
         let sealed = fs::read(dir.path().join(IDENTITY)).unwrap();
         assert!(!sealed.windows(6).any(|window| window == b"second"));
+    }
+
+    #[test]
+    fn a_state_folder_that_exists_is_closed_to_others_too() {
+        let root = tempfile::tempdir().unwrap();
+        let mode = |dir: &Path| fs::metadata(dir).unwrap().permissions().mode() & 0o777;
+        let old = root.path().join("old");
+        fs::create_dir(&old).unwrap();
+        fs::set_permissions(&old, fs::Permissions::from_mode(0o755)).unwrap();
+        for dir in [old, root.path().join("new")] {
+            SealedKeys::insecure_virtual(&dir).unwrap();
+            assert_eq!(mode(&dir), 0o700, "{}", dir.display());
+        }
     }
 
     #[test]

@@ -120,7 +120,9 @@ impl Node {
     fn announce(&self, config: &Config) -> anyhow::Result<()> {
         let write = |path: &Option<std::path::PathBuf>, text: String| match path {
             Some(path) => {
-                std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+                std::fs::write(path, text)
+                    .and_then(|()| lockdown::like_its_folder(path))
+                    .with_context(|| format!("cannot write {}", path.display()))
             }
             None => Ok(()),
         };

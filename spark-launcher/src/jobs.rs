@@ -5,6 +5,9 @@
 //! came, and a new run needs a new admission.
 
 use std::collections::BTreeMap;
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -265,7 +268,14 @@ impl Jobs {
     fn write(&self, job: &Job) -> std::io::Result<()> {
         let path = self.dir.join(format!("{}.json", job.run_id));
         let beside = self.dir.join(format!("{}.new", job.run_id));
-        std::fs::write(&beside, serde_json::to_vec(job)?)?;
+        // A record says who asked for what: nobody else's business, whatever the umask is.
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&beside)?;
+        file.write_all(&serde_json::to_vec(job)?)?;
         std::fs::rename(beside, path)
     }
 
@@ -335,6 +345,9 @@ mod tests {
             jobs.submit(jobs.reserve().unwrap(), job("r1")).unwrap();
             assert_eq!(waiting.recv().await, Some(run.clone()));
             assert!(waiting.try_recv().is_err(), "queued twice");
+            let record = std::fs::metadata(dir.path().join("r1.json")).unwrap();
+            let mode = std::os::unix::fs::MetadataExt::mode(&record) & 0o777;
+            assert_eq!(mode, 0o600, "others may read who asked for what");
             jobs.started(&run);
             jobs.ended(&run, &completed(), 5);
         }

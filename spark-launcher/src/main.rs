@@ -141,15 +141,21 @@ fn absolute(path: &Path) -> Result<PathBuf> {
     std::path::absolute(path).with_context(|| format!("cannot use {}", path.display()))
 }
 
-/// Whole at once: whoever waits for the file may read it as soon as it is there.
+/// Whole at once: whoever waits for the file, and may enter its folder, may read it as soon as it is
+/// there.
 fn publish(path: &Path, text: &str) -> Result<()> {
     let beside = path.with_extension("new");
     std::fs::write(&beside, text)
+        .and_then(|()| lockdown::like_its_folder(&beside))
         .and_then(|()| std::fs::rename(&beside, path))
         .with_context(|| format!("cannot write {}", path.display()))
 }
 
 fn main() -> ExitCode {
+    if let Err(error) = lockdown::process() {
+        eprintln!("error: cannot close this process to others: {error}");
+        return ExitCode::from(1);
+    }
     let Arguments {
         command: Command::Serve(arguments),
     } = Arguments::parse();

@@ -261,6 +261,10 @@ async fn execute(command: Command) -> Result<ExitCode, Failure> {
 }
 
 fn main() -> ExitCode {
+    if let Err(error) = lockdown::process() {
+        eprintln!("error: cannot close this process to others: {error}");
+        return ExitCode::from(1);
+    }
     let arguments = Arguments::parse();
     tracing_subscriber::fmt().with_writer(std::io::stderr).init();
     let runtime = match tokio::runtime::Builder::new_multi_thread()

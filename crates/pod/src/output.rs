@@ -108,6 +108,7 @@ impl Sink {
             return Err(OutputError::AlreadyPublished);
         }
         store.delete_tree(&temporary).await?;
+        store.make_folder(parent).await?;
         Ok(Self {
             store,
             temporary,

@@ -77,7 +77,7 @@ impl Store {
         match point.store.kind {
             StoreType::LocalFileSystem => {
                 let root = local_root(point);
-                std::fs::create_dir_all(&root).map_err(StoreError::Directory)?;
+                lockdown::make_like_parent(&root).map_err(StoreError::Directory)?;
                 Self::local(root)
             }
         }
@@ -186,7 +186,23 @@ impl Store {
         }
     }
 
-    /// Makes a finished directory visible under its final name, all files at once.
+    /// Makes a directory that others may enter exactly if they may enter the dataset's.
+    ///
+    /// # Errors
+    ///
+    /// The store's.
+    pub async fn make_folder(&self, directory: &str) -> Result<(), StoreError> {
+        let directory = Path::parse(directory)?;
+        match &self.kind {
+            Kind::Local { root } => {
+                let folder = root.join(directory.as_ref());
+                blocking(move || lockdown::make_like_parent(&folder)).await
+            }
+        }
+    }
+
+    /// Makes a finished directory visible under its final name, all files at once, to whoever may
+    /// enter the folder that it lies in.
     ///
     /// # Errors
     ///
@@ -197,10 +213,21 @@ impl Store {
             Kind::Local { root } => {
                 // On a file system one rename does it; `rename(2)` refuses a non-empty target.
                 let (from, to) = (root.join(from.as_ref()), root.join(to.as_ref()));
-                tokio::fs::rename(from, to).await.map_err(StoreError::Directory)
+                blocking(move || {
+                    lockdown::like_its_folder(&from)?;
+                    std::fs::rename(from, to)
+                })
+                .await
             }
         }
     }
+}
+
+/// Work on the file system, off the threads that serve.
+async fn blocking(work: impl FnOnce() -> std::io::Result<()> + Send + 'static) -> Result<(), StoreError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|panicked| Err(std::io::Error::other(panicked)))
+        .map_err(StoreError::Directory)
 }
 
 async fn remove_directory(directory: PathBuf) -> Result<(), StoreError> {

@@ -32,6 +32,13 @@ pub(super) const TICKS_PER_CALL: u64 = 20;
 /// a component compiles it, and a slow machine must not be able to lock members out of voting.
 pub(super) const TICKS_PER_DECISION: u64 = 240;
 
+/// Opens the kernel's list of touched pages, which instances are reset by; once opened it stays. A
+/// process that is not dumpable may not open its own unless it is root's.
+pub(crate) fn open_page_map() {
+    let there = PoolingAllocationConfig::is_pagemap_scan_available();
+    tracing::debug!(there, "the kernel's scan of touched pages");
+}
+
 fn pool() -> PoolingAllocationConfig {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(INSTANCES_MAX)
