@@ -119,11 +119,9 @@ impl Node {
     /// Writes the files that tell others where the node is; the address comes last.
     fn announce(&self, config: &Config) -> anyhow::Result<()> {
         let write = |path: &Option<std::path::PathBuf>, text: String| match path {
-            Some(path) => {
-                std::fs::write(path, text)
-                    .and_then(|()| lockdown::like_its_folder(path))
-                    .with_context(|| format!("cannot write {}", path.display()))
-            }
+            Some(path) => std::fs::write(path, text)
+                .and_then(|()| lockdown::like_its_folder(path))
+                .with_context(|| format!("cannot write {}", path.display())),
             None => Ok(()),
         };
         write(

@@ -12,7 +12,10 @@ fn a_closed_process_leaves_no_dump_and_writes_for_nobody_else() {
         assert!(status.lines().any(|l| l == line), "{line} in {status}");
     }
     let limits = std::fs::read_to_string("/proc/self/limits").unwrap();
-    let core = limits.lines().find(|l| l.starts_with("Max core file size")).unwrap();
+    let core = limits
+        .lines()
+        .find(|l| l.starts_with("Max core file size"))
+        .unwrap();
     let core: Vec<&str> = core.split_whitespace().skip(4).take(2).collect();
     assert_eq!(core, ["0", "0"]);
     let dir = tempfile::tempdir().unwrap();
