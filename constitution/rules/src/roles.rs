@@ -83,11 +83,11 @@ pub fn normalised_member_data(data: &JsonValue) -> Result<JsonValue, Fault> {
 
 /// Whether an operator may carry this out without a vote.
 ///
-/// What could give one operator a voice or a secret is not in the list: token issuers (O5),
-/// lowered platform requirements (O6), the recovery threshold (O4), existing members (O1).
+/// What could give one operator a voice or a secret, or take one away, is not in the list: token
+/// issuers (O5; without their issuer users cannot withdraw a consent), lowered platform requirements (O6), the recovery threshold (O4), existing members (O1).
 fn is_operator_class(action: &Action, members: &Electorate, credentials: &impl Credentials) -> bool {
     match action {
-        Action::OpenService(_) | Action::RemoveJwtIssuer(_) => true,
+        Action::OpenService(_) => true,
         Action::SetMember(args) => adds_plain_operator(args, members, credentials),
         // The id that will be removed is the one that is looked at (O2).
         Action::RemoveMember(args) => members

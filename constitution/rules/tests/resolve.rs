@@ -65,6 +65,7 @@ fn every_active_regular_member_must_agree() {
         "threshold",
         "data",
         "jwt",
+        "remove_jwt",
         "open",
     ] {
         check(shorts, "ann bob cid", "", Open);
@@ -298,9 +299,8 @@ fn an_operator_passes_what_gives_it_neither_voice_nor_secret() {
     let mut world = World::new("ann opa:operator opb:operator");
     for (short, expected) in [
         ("open", Accepted),
-        ("remove_jwt", Accepted),
         ("remove opb", Accepted),
-        ("open, remove_jwt", Accepted),
+        ("open, remove opb", Accepted),
         // O2: the id that is removed is what counts.
         ("remove ann", Open),
         // O4, O5: threshold and token issuers need votes.
@@ -308,6 +308,9 @@ fn an_operator_passes_what_gives_it_neither_voice_nor_secret() {
         ("jwt", Open),
         ("app", Open),
         ("open, app", Open),
+        // Without their issuer users could not withdraw a consent.
+        ("remove_jwt", Open),
+        ("open, remove_jwt", Open),
     ] {
         assert_eq!(
             world.resolve("opa", Creation, actions(short), ""),

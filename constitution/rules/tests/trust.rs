@@ -4,8 +4,9 @@
 
 mod common;
 
+use cleanroom_model::Person;
 use cleanroom_model::governance::{OIDC_ISSUERS, USER_IDENTITIES, USER_REGISTRATIONS};
-use common::World;
+use common::{World, certificate, id_of};
 use model::tables;
 use serde_json::{Value as JsonValue, json};
 
@@ -182,4 +183,44 @@ fn an_identity_stays_with_its_issuer_and_tenant() {
     let invited = json!([{"name": "set_user_identity", "args":
         {"id": "u2", "accountType": "microsoft", "invitationId": "i", "data": {"tenantId": "t"}}}]);
     assert!(world.validate(invited).unwrap_err()[0].unavailable);
+}
+
+#[test]
+fn an_id_that_is_removed_and_registered_in_one_proposal_is_registered_anew() {
+    let mut world = World::new("ann");
+    let of = |issuer: &str| json!({"id": "u1", "accountType": "oidc", "data": {"issuer": issuer}});
+    world.carry("set_user_identity", of("https://one"));
+    let person = |world: &World| {
+        let who = serde_json::from_value(json!({"approverId": "u1", "approverIdType": "user"})).unwrap();
+        Person::find(world, &who).unwrap().unwrap()
+    };
+    let before = person(&world);
+    world.now = kv::TxId::new(world.now.view, world.now.seqno + 1);
+    world
+        .apply(json!([
+            {"name": "remove_user_identity", "args": {"id": "u1"}},
+            {"name": "set_user_identity", "args": of("https://one")},
+        ]))
+        .unwrap();
+    assert_ne!(
+        person(&world),
+        before,
+        "nobody can tell whether it is the same person"
+    );
+}
+
+#[test]
+fn a_token_user_cannot_take_the_id_of_a_certificate_nor_the_other_way_round() {
+    let mut world = World::new("ann");
+    let certificates = ["una", "ugo"].map(certificate);
+    let [una, ugo] = certificates.each_ref().map(|cert| id_of(cert).to_string());
+    let identity = |id: &str| json!({"id": id, "accountType": "oidc", "data": {"issuer": "https://one"}});
+    world.carry("set_user", json!({"cert": certificates[0]}));
+    world.refuses("set_user_identity", identity(&una), "user with a certificate");
+    world.carry("set_user_identity", identity(&ugo));
+    world.refuses("set_user", json!({"cert": certificates[1]}), "token user");
+    world.carry(
+        "set_user",
+        json!({"cert": certificates[0], "user_data": {"a": 1}}),
+    );
 }

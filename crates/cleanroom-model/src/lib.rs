@@ -8,7 +8,9 @@ pub mod endpoints;
 pub mod error_codes;
 pub mod governance;
 pub mod ids;
+pub mod person;
 pub mod policy;
 pub mod tables;
 
 pub use ids::{ContractId, DocumentId, Identifier, RunId};
+pub use person::Person;

@@ -7,9 +7,10 @@ use kv::{Json, Pair, Table, TxId, Visibility};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as JsonValue;
 
-use crate::api::{Approver, ApproverBallot};
-use crate::governance::StatusRow;
+use crate::api::ApproverBallot;
+use crate::governance::OptionStatus;
 use crate::ids::{ContractId, DocumentId, Identifier, RunId};
+use crate::person::Person;
 use crate::policy::{Claims, PolicyType, TokenGrant};
 
 macro_rules! declared {
@@ -38,7 +39,7 @@ pub type EventKey = Pair<ContractId, Pair<String, Pair<Identifier, String>>>;
 declared! {
     /// Execution switches of members, key (contract, member id). Written by the members
     /// themselves; absent means on.
-    EXECUTION_SWITCHES: Pair<ContractId, Identifier> => Json<StatusRow> = "public:contracts_execution_status";
+    EXECUTION_SWITCHES: Pair<ContractId, Identifier> => Json<Switch> = "public:contracts_execution_status";
     /// Drafts of user documents. Their version is the transaction that last wrote the row; the
     /// row is not written again once the document has left Draft.
     USER_DOCUMENTS: DocumentKey => Json<UserDocumentDraft> = "public:user_documents";
@@ -46,7 +47,7 @@ declared! {
     /// withdrawal before the first ballot.
     DOCUMENT_DECISIONS: DocumentKey => Json<DocumentDecision> = "public:user_document_decisions";
     /// Consent switches of approvers; absent means on.
-    DOCUMENT_SWITCHES: DocumentSwitchKey => Json<StatusRow> = "public:user_documents_runtime_option_status";
+    DOCUMENT_SWITCHES: DocumentSwitchKey => Json<Switch> = "public:user_documents_runtime_option_status";
     /// User proposals, the reference's door to document decisions. Never removed.
     USER_PROPOSALS: Identifier => Json<UserProposal> = "public:user_proposals";
     /// Policies that admitted workloads set for others. Removed with their last claim.
@@ -91,9 +92,18 @@ pub struct UserDocumentDraft {
     pub labels: Option<BTreeMap<String, String>>,
     /// Who decides. Empty: all active regular members at the first act.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub approvers: Vec<Approver>,
+    pub approvers: Vec<Person>,
     /// Who wrote it and owns it.
-    pub creator: Approver,
+    pub creator: Person,
+}
+
+/// A consent switch.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Switch {
+    /// On or off.
+    pub status: OptionStatus,
+    /// Registration of whoever set it. Of somebody who left since, it counts no more.
+    pub registration: TxId,
 }
 
 /// What approvers decided about a document, on one version of it.
@@ -102,11 +112,9 @@ pub struct UserDocumentDraft {
 pub struct DocumentDecision {
     /// The draft's version.
     pub version: TxId,
-    /// The transaction that froze the approvers. Whoever is registered later is not the approver
-    /// that was meant, even under the same id.
-    pub began: TxId,
-    /// Who decides, frozen.
-    pub approvers: Vec<Approver>,
+    /// Who decides, frozen. Whoever is registered later under one of these ids is not the approver
+    /// that was meant.
+    pub approvers: Vec<Person>,
     /// Ballots so far, in order.
     pub ballots: Vec<ApproverBallot>,
     /// The user proposal it came by, if it did.
@@ -125,9 +133,9 @@ pub struct UserProposal {
     /// The draft's version.
     pub version: TxId,
     /// Who proposed it.
-    pub proposer: Approver,
+    pub proposer: Person,
     /// Frozen approvers.
-    pub approvers: Vec<Approver>,
+    pub approvers: Vec<Person>,
     /// Taken back before the first ballot.
     #[serde(default)]
     pub withdrawn: bool,
@@ -348,7 +356,7 @@ pub struct Secret {
     /// The member or user who put it; absent if a workload did. The id alone does not tell: its
     /// parts may contain the `_` that joins them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub owner: Option<Approver>,
+    pub owner: Option<Person>,
 }
 
 #[cfg(test)]

@@ -2,15 +2,14 @@
 
 use std::str::FromStr as _;
 
-use cleanroom_model::actions::AccountType;
 use cleanroom_model::api::{Approver, ApproverKind};
 use cleanroom_model::error_codes::ErrorCode;
-use cleanroom_model::governance::{USER_IDENTITIES, USER_REGISTRATIONS, UserIdentity};
+use cleanroom_model::governance::USER_IDENTITIES;
 use cleanroom_model::ids::Identifier;
-use kv::TxId;
+use cleanroom_model::person::{Person, issuers};
+use model::MemberId;
 use model::member::{MemberInfo, MemberRoles, MemberStatus};
-use model::tables::{MEMBER_CERTS, MEMBER_INFO, USER_CERTS, USER_INFO};
-use model::{MemberId, UserId};
+use model::tables::MEMBER_INFO;
 use serde_json::Value as JsonValue;
 
 use crate::reply::Refusal;
@@ -19,8 +18,8 @@ use crate::request::{Call, Caller, Principal};
 /// A registered member or user.
 #[derive(Clone, Debug)]
 pub(crate) struct Known {
-    /// Id and kind.
-    pub(crate) who: Approver,
+    /// Id, kind and registration.
+    pub(crate) person: Person,
     /// Tenant, if it has one.
     pub(crate) tenant: Option<String>,
     /// Of members: acknowledged.
@@ -56,8 +55,8 @@ pub(crate) fn token_claims(claims_json: &str) -> Result<JsonValue, Refusal> {
 /// is `oid`, else `sub`; its tenant is `tid`, else the issuer; its issuer the key's.
 pub(crate) fn known(call: &Call<'_>) -> Result<Known, Refusal> {
     match &call.request.caller {
-        Caller::Member(principal) => certificate(principal, ApproverKind::Member),
-        Caller::User(principal) => certificate(principal, ApproverKind::User),
+        Caller::Member(principal) => certificate(call, principal, ApproverKind::Member),
+        Caller::User(principal) => certificate(call, principal, ApproverKind::User),
         Caller::Token { issuer, claims_json } => token(call, issuer, claims_json),
         Caller::Anonymous => Err(Refusal::new(
             ErrorCode::UnknownAuthenticationPolicy,
@@ -67,23 +66,38 @@ pub(crate) fn known(call: &Call<'_>) -> Result<Known, Refusal> {
 }
 
 /// A member; users are turned away by the endpoint's caller list already.
-pub(crate) fn active_member(call: &Call<'_>) -> Result<MemberId, Refusal> {
+pub(crate) fn active_member(call: &Call<'_>) -> Result<Person, Refusal> {
     let Caller::Member(principal) = &call.request.caller else {
         return Err(Refusal::new(
             ErrorCode::UnknownAuthenticationPolicy,
             "members only",
         ));
     };
-    certificate(principal, ApproverKind::Member)?.require_active()?;
-    principal
-        .id
-        .parse()
-        .map_err(|_| Refusal::new(ErrorCode::InternalError, "the host gave a malformed member id"))
+    let known = certificate(call, principal, ApproverKind::Member)?;
+    known.require_active()?;
+    Ok(known.person)
 }
 
-fn certificate(principal: &Principal, kind: ApproverKind) -> Result<Known, Refusal> {
-    let approver_id = Identifier::from_str(&principal.id)
+fn certificate(call: &Call<'_>, principal: &Principal, kind: ApproverKind) -> Result<Known, Refusal> {
+    let id = Identifier::from_str(&principal.id)
         .map_err(|_| Refusal::new(ErrorCode::InternalError, "the host gave a malformed id"))?;
+    let person = match kind {
+        ApproverKind::Member => Person::find(
+            call.state,
+            &Approver {
+                approver_id: id,
+                approver_id_type: kind,
+            },
+        )?,
+        // Not by the id alone: a token user of that id is somebody else.
+        ApproverKind::User => Person::certificate_user(call.state, &id)?,
+    };
+    let person = person.ok_or_else(|| {
+        Refusal::new(
+            ErrorCode::CallerNotAuthorized,
+            "the certificate is not registered any more",
+        )
+    })?;
     // Only setIssuerUrl and issuerInfo need the tenant, but the text is short.
     let tenant = serde_json::from_str::<JsonValue>(&principal.data_json)
         .ok()
@@ -93,10 +107,7 @@ fn certificate(principal: &Principal, kind: ApproverKind) -> Result<Known, Refus
                 .map(ToOwned::to_owned)
         });
     Ok(Known {
-        who: Approver {
-            approver_id,
-            approver_id_type: kind,
-        },
+        person,
         tenant,
         active: principal.active,
     })
@@ -122,7 +133,8 @@ fn token(call: &Call<'_>, issuer: &str, claims_json: &str) -> Result<Known, Refu
         .get(call.state, &approver_id)?
         .ok_or_else(unregistered)?
         .0;
-    if !may_speak(&identity, issuer) {
+    let person = Person::token_user(call.state, &approver_id)?.ok_or_else(unregistered)?;
+    if !issuers(&identity).iter().any(|known| known == issuer) {
         return Err(Refusal::new(
             ErrorCode::CallerNotAuthorized,
             format!("user identity {id} is registered for another issuer than {issuer:.256}"),
@@ -139,26 +151,10 @@ fn token(call: &Call<'_>, issuer: &str, claims_json: &str) -> Result<Known, Refu
         ));
     }
     Ok(Known {
-        who: Approver {
-            approver_id,
-            approver_id_type: ApproverKind::User,
-        },
+        person,
         tenant: Some(tenant.to_owned()),
         active: true,
     })
-}
-
-/// Whether tokens of `issuer` may speak for the identity: the issuer that was voted with it, or,
-/// of a `microsoft` account without one, its Entra tenant's. Anybody else who has a registered
-/// key could otherwise assert any `oid` and `tid`.
-fn may_speak(identity: &UserIdentity, issuer: &str) -> bool {
-    if let Some(registered) = &identity.data.issuer {
-        return registered == issuer;
-    }
-    let tenant = &identity.data.tenant_id;
-    identity.account_type == AccountType::Microsoft.as_str()
-        && (issuer == format!("https://login.microsoftonline.com/{tenant}/v2.0")
-            || issuer == format!("https://sts.windows.net/{tenant}/"))
 }
 
 /// A member's record.
@@ -171,63 +167,13 @@ pub(crate) fn is_regular(info: &MemberInfo) -> bool {
     MemberRoles::of(info.member_data.as_ref()).is_regular()
 }
 
-/// Ids of all active regular members, ascending: who decides when nobody is named.
-pub(crate) fn active_regular_members(call: &Call<'_>) -> Result<Vec<MemberId>, Refusal> {
-    Ok(MEMBER_INFO
-        .rows(call.state)?
-        .into_iter()
-        .filter(|row| row.value.0.status == MemberStatus::Active && is_regular(&row.value.0))
-        .map(|row| row.key)
-        .collect())
-}
-
-/// A member as an approver.
-pub(crate) fn member_approver(id: &MemberId) -> Approver {
-    Approver {
-        approver_id: id.to_string().parse().expect("hex digits are an identifier"),
-        approver_id_type: ApproverKind::Member,
-    }
-}
-
-/// Whether the approver is registered now.
-pub(crate) fn exists(call: &Call<'_>, approver: &Approver) -> Result<bool, Refusal> {
-    let id = approver.approver_id.as_str();
-    match approver.approver_id_type {
-        ApproverKind::Member => match id.parse::<MemberId>() {
-            Ok(member) => Ok(MEMBER_INFO.has(call.state, &member)?),
-            Err(_) => Ok(false),
-        },
-        ApproverKind::User => {
-            if USER_IDENTITIES.has(call.state, &approver.approver_id)? {
-                return Ok(true);
-            }
-            match id.parse::<UserId>() {
-                Ok(user) => Ok(USER_INFO.has(call.state, &user)?),
-                Err(_) => Ok(false),
-            }
+/// All active regular members, ascending: who decides when nobody is named.
+pub(crate) fn active_regular_members(call: &Call<'_>) -> Result<Vec<Person>, Refusal> {
+    let mut members = Vec::new();
+    for row in MEMBER_INFO.rows(call.state)? {
+        if row.value.0.status == MemberStatus::Active && is_regular(&row.value.0) {
+            members.extend(Person::member(call.state, &row.key)?);
         }
     }
-}
-
-/// The transaction since which the approver has been registered without a break, if it is now.
-/// Updates of its data do not count.
-pub(crate) fn registered_since(call: &Call<'_>, approver: &Approver) -> Result<Option<TxId>, Refusal> {
-    let id = &approver.approver_id;
-    if approver.approver_id_type == ApproverKind::Member {
-        let Ok(member) = id.as_str().parse::<MemberId>() else {
-            return Ok(None);
-        };
-        let row = MEMBER_CERTS.get_versioned(call.state, &member)?;
-        return Ok(row.map(|row| row.version));
-    }
-    if USER_IDENTITIES.has(call.state, id)? {
-        let row = USER_REGISTRATIONS.get_versioned(call.state, id)?;
-        // Identities from before registrations were kept are older than any decision.
-        return Ok(Some(row.map_or_else(TxId::default, |row| row.version)));
-    }
-    let Ok(user) = id.as_str().parse::<UserId>() else {
-        return Ok(None);
-    };
-    let row = USER_CERTS.get_versioned(call.state, &user)?;
-    Ok(row.map(|row| row.version))
+    Ok(members)
 }

@@ -4,11 +4,12 @@
 //! One switch per principal, all must be on. A member's switch counts only while that member is
 //! active and decides the contract, so nobody who left can block it.
 
-use cleanroom_model::api::{Approver, ApproverKind, DocumentState};
+use cleanroom_model::api::{ApproverKind, DocumentState};
 use cleanroom_model::error_codes::ErrorCode;
-use cleanroom_model::governance::{CONTRACT_OPTIONS, OptionStatus, SERVICE_OPTIONS, StatusRow};
+use cleanroom_model::governance::{CONTRACT_OPTIONS, OptionStatus, SERVICE_OPTIONS};
 use cleanroom_model::ids::{ContractId, DocumentId, Identifier};
-use cleanroom_model::tables::{DOCUMENT_SWITCHES, DocumentKey, EXECUTION_SWITCHES};
+use cleanroom_model::person::{Person, Standing};
+use cleanroom_model::tables::{DOCUMENT_SWITCHES, DocumentKey, EXECUTION_SWITCHES, Switch};
 use kv::{Json, Pair, Write};
 use model::MemberId;
 use model::member::MemberStatus;
@@ -161,8 +162,12 @@ pub(crate) fn switch_contract(call: &Call<'_>, changes: &mut dyn Write, status: 
             format!("contract {contract} has not been accepted"),
         ));
     }
-    let key = Pair(contract, caller::member_approver(&member).approver_id);
-    EXECUTION_SWITCHES.put(changes, &key, &Json(StatusRow { status }))?;
+    let key = Pair(contract, member.id().clone());
+    let switch = Switch {
+        status,
+        registration: member.registration,
+    };
+    EXECUTION_SWITCHES.put(changes, &key, &Json(switch))?;
     Ok(Reply::empty())
 }
 
@@ -195,9 +200,12 @@ fn execution(
             continue;
         };
         let info = caller::member_info(call, &member)?;
+        // Of a member who left and came back it is somebody else's.
+        let same = Person::member(call.state, &member)?
+            .is_some_and(|person| person.registration == row.value.0.registration);
         let counts = info.is_some_and(|info| {
             let entitled = required.map_or_else(|| caller::is_regular(&info), |list| list.contains(&member));
-            info.status == MemberStatus::Active && entitled
+            same && info.status == MemberStatus::Active && entitled
         });
         if counts {
             off.push(member.to_string());
@@ -272,21 +280,39 @@ pub(crate) fn document_consent(
     loaded: Option<&Loaded>,
     option: DocumentOption,
 ) -> Result<Consent, Refusal> {
-    let Some(loaded) = loaded.filter(|loaded| loaded.state == DocumentState::Accepted) else {
+    let accepted = loaded.filter(|loaded| loaded.state == DocumentState::Accepted);
+    let Some((loaded, decision)) = accepted.and_then(|loaded| Some((loaded, loaded.decision.as_ref()?)))
+    else {
         return Ok(Consent::Disabled(Refusal::new(
             ErrorCode::UserDocumentNotAccepted,
             format!("user document {document} has not been accepted"),
         )));
     };
+    let approvers = &decision.approvers;
+    if let Some(refusal) = departed(call, loaded, option)? {
+        return Ok(Consent::Disabled(refusal));
+    }
     let mut prefix = loaded.key.0.key_prefix();
     prefix.extend(document.key_prefix());
     prefix.extend(format!("{}/", option.as_str()).into_bytes());
-    let off: Vec<Pair<Identifier, Identifier>> = DOCUMENT_SWITCHES
-        .rows_with_prefix(call.state, &prefix)?
-        .into_iter()
-        .filter(|row| row.value.0.status == OptionStatus::Disabled)
-        .map(|row| row.key.1.1.1)
-        .collect();
+    let mut off = Vec::new();
+    for row in DOCUMENT_SWITCHES.rows_with_prefix(call.state, &prefix)? {
+        let Switch { status, registration } = row.value.0;
+        if status == OptionStatus::Enabled {
+            continue;
+        }
+        let Pair(kind, id) = row.key.1.1.1;
+        let set_by = approvers
+            .iter()
+            .find(|person| *person.id() == id && person.kind().as_str() == kind.as_str())
+            .filter(|person| person.registration == registration);
+        // Whoever left has no say any more; where that disables, it has been said above.
+        if let Some(person) = set_by
+            && person.is_registered(call.state)?
+        {
+            off.push(Pair(kind, id));
+        }
+    }
     if off.is_empty() {
         return Ok(Consent::Enabled);
     }
@@ -310,6 +336,54 @@ pub(crate) fn document_consent(
     ))
 }
 
+/// Who cannot speak has not agreed (decision 51): the owner and everybody who was named must be
+/// registered as they were, and be able to come with a token. Where nobody was named, whoever left
+/// is left out, as long as one remains.
+fn departed(call: &Call<'_>, loaded: &Loaded, option: DocumentOption) -> Result<Option<Refusal>, Refusal> {
+    let owner = &loaded.draft.creator;
+    let approvers = loaded.decision.as_ref().map_or(&[][..], |d| &d.approvers);
+    let mut gone = Vec::new();
+    let mut missing_approvers = Vec::new();
+    for person in std::iter::once(owner).chain(approvers.iter().filter(|person| *person != owner)) {
+        let standing = person.standing(call.state)?;
+        if standing == Standing::Present {
+            continue;
+        }
+        if person == owner || !loaded.draft.approvers.is_empty() {
+            gone.push((person, standing));
+        }
+        if approvers.contains(person) {
+            missing_approvers.push((person, standing));
+        }
+    }
+    if gone.is_empty() && missing_approvers.len() == approvers.len() {
+        gone = missing_approvers;
+    }
+    if gone.is_empty() {
+        return Ok(None);
+    }
+    let document = &loaded.key.1;
+    let names: Vec<&str> = gone.iter().map(|(person, _)| person.id().as_str()).collect();
+    let details = gone.iter().map(|(person, standing)| {
+        json!({
+            "code": match standing {
+                Standing::IssuerGone => "IssuerNotRegistered",
+                Standing::Gone | Standing::Present => "NotRegistered",
+            },
+            "documentId": document, "option": option.as_str(),
+            "approverId": person.id(), "approverIdType": person.kind(),
+        })
+    });
+    let message = format!(
+        "{} of user document {document} is disabled, because its owner or approvers are gone [{}].",
+        option.as_str(),
+        names.join(",")
+    );
+    Ok(Some(
+        Refusal::new(ErrorCode::UserDocumentRuntimeOptionDisabled, message).with_details(details.collect()),
+    ))
+}
+
 /// `POST /contracts/{contractId}/userdocuments/{documentId}/runtimeoptions/{option}/{enable|disable}`
 pub(crate) fn switch_document(call: &Call<'_>, changes: &mut dyn Write, status: OptionStatus) -> Answer {
     let known = caller::known(call)?;
@@ -322,23 +396,24 @@ pub(crate) fn switch_document(call: &Call<'_>, changes: &mut dyn Write, status: 
             format!("contract {} has no accepted user document {}", key.0, key.1),
         )
     })?;
-    if !decision.approvers.contains(&known.who) {
+    if !decision.approvers.contains(&known.person) {
         return Err(Refusal::new(
             ErrorCode::NotUserDocumentApprover,
             "only approvers of the document may change its consent",
         ));
     }
-    if known.who.approver_id_type == ApproverKind::Member {
+    if known.person.kind() == ApproverKind::Member {
         known.require_active()?;
     }
-    let Approver {
-        approver_id,
-        approver_id_type,
-    } = known.who;
-    let kind: Identifier = approver_id_type.as_str().parse().expect("kinds are identifiers");
+    let Person { who, registration } = known.person;
+    let kind: Identifier = who
+        .approver_id_type
+        .as_str()
+        .parse()
+        .expect("kinds are identifiers");
     let option: Identifier = option.as_str().parse().expect("options are identifiers");
-    let switch = Pair(key.0, Pair(key.1, Pair(option, Pair(kind, approver_id))));
-    DOCUMENT_SWITCHES.put(changes, &switch, &Json(StatusRow { status }))?;
+    let key = Pair(key.0, Pair(key.1, Pair(option, Pair(kind, who.approver_id))));
+    DOCUMENT_SWITCHES.put(changes, &key, &Json(Switch { status, registration }))?;
     Ok(Reply::empty())
 }
 

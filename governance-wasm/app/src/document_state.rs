@@ -4,6 +4,7 @@
 use cleanroom_model::api::{Approver, ApproverBallot, ApproverKind, Ballot, DocumentState, UserDocument};
 use cleanroom_model::error_codes::ErrorCode;
 use cleanroom_model::ids::Identifier;
+use cleanroom_model::person::Person;
 use cleanroom_model::tables::{
     DOCUMENT_DECISIONS, DocumentDecision, DocumentKey, USER_DOCUMENTS, UserDocumentDraft,
 };
@@ -58,8 +59,7 @@ fn state_of(call: &Call<'_>, decision: &DocumentDecision) -> Result<DocumentStat
         return Ok(DocumentState::Accepted);
     }
     for approver in &missing {
-        let since = caller::registered_since(call, approver)?;
-        if since.is_none_or(|since| since > decision.began) {
+        if !approver.is_registered(call.state)? {
             return Ok(DocumentState::Rejected);
         }
     }
@@ -67,25 +67,31 @@ fn state_of(call: &Call<'_>, decision: &DocumentDecision) -> Result<DocumentStat
 }
 
 /// Approvers who have not voted.
-fn missing(decision: &DocumentDecision) -> Vec<Approver> {
+fn missing(decision: &DocumentDecision) -> Vec<Person> {
     decision
         .approvers
         .iter()
-        .filter(|approver| !has_voted(decision, approver))
+        .filter(|approver| ballot_of(decision, approver).is_none())
         .cloned()
         .collect()
 }
 
-fn has_voted(decision: &DocumentDecision, approver: &Approver) -> bool {
-    decision
-        .ballots
-        .iter()
-        .any(|b| b.approver_id == approver.approver_id && b.approver_id_type == approver.approver_id_type)
+/// Ballots name ids only; approvers are distinct by them, and frozen with their registrations.
+fn ballot_of(decision: &DocumentDecision, approver: &Person) -> Option<Ballot> {
+    let cast = |b: &&ApproverBallot| b.approver_id == *approver.id() && b.approver_id_type == approver.kind();
+    let is_approver = decision.approvers.contains(approver);
+    let ballot = decision.ballots.iter().find(cast).filter(|_| is_approver)?;
+    Some(ballot.ballot)
+}
+
+/// People as the wire names them.
+pub(crate) fn named(people: &[Person]) -> Vec<Approver> {
+    people.iter().map(|person| person.who.clone()).collect()
 }
 
 impl Loaded {
     /// Approvers who have not voted; of a draft, those who will be asked.
-    pub(crate) fn missing(&self, call: &Call<'_>) -> Result<Vec<Approver>, Refusal> {
+    pub(crate) fn missing(&self, call: &Call<'_>) -> Result<Vec<Person>, Refusal> {
         match &self.decision {
             Some(decision) => Ok(missing(decision)),
             None => self.approvers(call),
@@ -93,19 +99,16 @@ impl Loaded {
     }
 
     /// Whether `who` accepted the document.
-    pub(crate) fn accepted_by(&self, who: &Approver) -> bool {
-        self.decision
-            .iter()
-            .flat_map(|decision| &decision.ballots)
-            .any(|b| {
-                b.ballot == Ballot::Accepted
-                    && b.approver_id == who.approver_id
-                    && b.approver_id_type == who.approver_id_type
-            })
+    pub(crate) fn accepted_by(&self, who: &Person) -> bool {
+        let ballot = self
+            .decision
+            .as_ref()
+            .and_then(|decision| ballot_of(decision, who));
+        ballot == Some(Ballot::Accepted)
     }
 
     /// Who decides if the decision began now: those named, else all active regular members.
-    pub(crate) fn approvers(&self, call: &Call<'_>) -> Result<Vec<Approver>, Refusal> {
+    pub(crate) fn approvers(&self, call: &Call<'_>) -> Result<Vec<Person>, Refusal> {
         if !self.draft.approvers.is_empty() {
             return Ok(self.draft.approvers.clone());
         }
@@ -116,7 +119,7 @@ impl Loaded {
                 "no approvers are named and no member is active",
             ));
         }
-        Ok(members.iter().map(caller::member_approver).collect())
+        Ok(members)
     }
 
     /// Refuses what changes nothing any more.
@@ -146,17 +149,15 @@ impl Loaded {
             contract_id: self.key.0.to_string(),
             data: self.draft.data.clone(),
             labels: self.draft.labels.clone(),
-            approvers: decision.map_or(&self.draft.approvers, |d| &d.approvers).clone(),
+            approvers: named(decision.map_or(&self.draft.approvers, |d| &d.approvers)),
             proposal_id: decision
                 .and_then(|d| d.proposal_id.as_ref())
                 .map(ToString::to_string)
                 .unwrap_or_default(),
-            proposer_id: decision
-                .map(|_| creator.approver_id.to_string())
-                .unwrap_or_default(),
-            proposer_id_type: decision.map(|_| creator.approver_id_type),
+            proposer_id: decision.map(|_| creator.id().to_string()).unwrap_or_default(),
+            proposer_id_type: decision.map(|_| creator.kind()),
             final_votes: decision.map(|d| d.ballots.clone()),
-            missing_approvers: decision.map(missing),
+            missing_approvers: decision.map(|d| named(&missing(d))),
         }
     }
 }
@@ -170,7 +171,6 @@ pub(crate) fn propose(
 ) -> Result<DocumentDecision, Refusal> {
     let decision = DocumentDecision {
         version: loaded.version,
-        began: call.request.transaction,
         approvers: loaded.approvers(call)?,
         ballots: Vec::new(),
         proposal_id: Some(proposal_id),
@@ -194,22 +194,21 @@ pub(crate) fn cast(
         Some(decision) => decision.clone(),
         None => DocumentDecision {
             version: loaded.version,
-            began: call.request.transaction,
             approvers: loaded.approvers(call)?,
             ballots: Vec::new(),
             proposal_id: None,
         },
     };
-    if !decision.approvers.contains(&known.who) {
+    if !decision.approvers.contains(&known.person) {
         return Err(Refusal::new(
             not_approver,
-            format!("{} is not an approver", known.who.approver_id),
+            format!("{} is not an approver", known.person.id()),
         ));
     }
-    if known.who.approver_id_type == ApproverKind::Member {
+    if known.person.kind() == ApproverKind::Member {
         known.require_active()?;
     }
-    if has_voted(&decision, &known.who) {
+    if ballot_of(&decision, &known.person).is_some() {
         return Err(Refusal::new(
             ErrorCode::BallotAlreadySubmitted,
             "this approver has voted; ballots are final",
@@ -240,8 +239,8 @@ pub(crate) fn cast(
         ));
     }
     decision.ballots.push(ApproverBallot {
-        approver_id: known.who.approver_id.clone(),
-        approver_id_type: known.who.approver_id_type,
+        approver_id: known.person.id().clone(),
+        approver_id_type: known.person.kind(),
         ballot,
     });
     DOCUMENT_DECISIONS.put(changes, &loaded.key, &Json(decision.clone()))?;

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use cleanroom_model::api::{Approver, DocumentState, PutUserDocument, SubmitBallot};
 use cleanroom_model::error_codes::ErrorCode;
 use cleanroom_model::ids::{ContractId, DocumentId};
+use cleanroom_model::person::Person;
 use cleanroom_model::tables::{DocumentKey, USER_DOCUMENTS, UserDocumentDraft};
 use kv::codec::Value as _;
 use kv::{Json, Pair, Write};
@@ -85,7 +86,7 @@ pub(crate) fn put(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
                 "approvers are deciding about it; it cannot change any more",
             ));
         }
-        if loaded.draft.creator != known.who {
+        if loaded.draft.creator != known.person {
             return Err(Refusal::new(
                 ErrorCode::NotUserDocumentOwner,
                 "only its creator may change a user document",
@@ -102,35 +103,35 @@ pub(crate) fn put(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
             format!("at most {LABELS_MAX} labels"),
         ));
     }
-    let approvers = body.approvers.unwrap_or_default();
-    check_approvers(call, &approvers)?;
+    let approvers = approvers(call, body.approvers.unwrap_or_default())?;
     let draft = UserDocumentDraft {
         data,
         labels: body.labels,
         approvers,
-        creator: known.who,
+        creator: known.person,
     };
     USER_DOCUMENTS.put(changes, &key, &Json(draft))?;
     Ok(Reply::empty())
 }
 
 /// Approvers must exist and be distinct: a document with an unknown one could never be accepted.
-fn check_approvers(call: &Call<'_>, approvers: &[Approver]) -> Result<(), Refusal> {
+/// Whoever is registered under these ids now is meant.
+fn approvers(call: &Call<'_>, approvers: Vec<Approver>) -> Result<Vec<Person>, Refusal> {
     let invalid = |why: String| Refusal::new(ErrorCode::InvalidApprovers, why);
     if approvers.len() > APPROVERS_MAX {
         return Err(invalid(format!("at most {APPROVERS_MAX} approvers")));
     }
     let mut seen = BTreeSet::new();
-    for approver in approvers {
+    let mut people = Vec::with_capacity(approvers.len());
+    for approver in &approvers {
         let name = format!("{} {}", approver.approver_id_type.as_str(), approver.approver_id);
         if !seen.insert(approver) {
             return Err(invalid(format!("{name} is named twice")));
         }
-        if !caller::exists(call, approver)? {
-            return Err(invalid(format!("there is no {name}")));
-        }
+        let person = Person::find(call.state, approver)?;
+        people.push(person.ok_or_else(|| invalid(format!("there is no {name}")))?);
     }
-    Ok(())
+    Ok(people)
 }
 
 /// `POST /contracts/{contractId}/userdocuments/{documentId}`

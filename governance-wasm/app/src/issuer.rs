@@ -186,11 +186,7 @@ pub(crate) fn set_url(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
     let tenant = known
         .tenant
         .ok_or_else(|| Refusal::new(ErrorCode::NoTenantId, "the caller's data names no tenant"))?;
-    TENANT_ISSUERS.put(
-        changes,
-        &tenant_key(known.who.approver_id_type, &tenant),
-        &Json(url),
-    )?;
+    TENANT_ISSUERS.put(changes, &tenant_key(known.person.kind(), &tenant), &Json(url))?;
     Ok(Reply::empty())
 }
 
@@ -204,7 +200,7 @@ pub(crate) fn info(call: &Call<'_>) -> Answer {
         answer.insert("issuerUrl".into(), json!(url));
     }
     if let Some(tenant) = known.tenant
-        && let Some(url) = TENANT_ISSUERS.get(call.state, &tenant_key(known.who.approver_id_type, &tenant))?
+        && let Some(url) = TENANT_ISSUERS.get(call.state, &tenant_key(known.person.kind(), &tenant))?
     {
         answer.insert(
             "tenantData".into(),

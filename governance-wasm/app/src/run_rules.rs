@@ -10,9 +10,10 @@ use cleanroom_model::analytics::{
     AccessMode, DatasetDocument, DateRange, DocumentError, Encryption, PrivacyPolicy, Query, QueryDocument,
     ViewName,
 };
-use cleanroom_model::api::{Approver, DocumentState, RUN_SECONDS_DEFAULT, RUN_SECONDS_MAX, RunRequest};
+use cleanroom_model::api::{DocumentState, RUN_SECONDS_DEFAULT, RUN_SECONDS_MAX, RunRequest};
 use cleanroom_model::error_codes::ErrorCode;
 use cleanroom_model::ids::{ContractId, DocumentId, RunId};
+use cleanroom_model::person::Person;
 use cleanroom_model::policy::WorkloadRole;
 use cleanroom_model::tables::{DocumentUse, RunDocument, RunRecord};
 use kv::Pair;
@@ -168,10 +169,10 @@ fn load_datasets(
         .collect()
 }
 
-fn lacking(document: &DocumentId, who: &Approver, dataset: Option<&DocumentId>) -> JsonValue {
+fn lacking(document: &DocumentId, who: &Person, dataset: Option<&DocumentId>) -> JsonValue {
     let mut detail = json!({
         "code": "ApprovalMissing", "documentId": document,
-        "approverId": who.approver_id, "approverIdType": who.approver_id_type,
+        "approverId": who.id(), "approverIdType": who.kind(),
     });
     if let (Some(dataset), Some(fields)) = (dataset, detail.as_object_mut()) {
         fields.insert("datasetId".into(), json!(dataset));
@@ -194,7 +195,7 @@ fn check_approvals(
         ));
     }
     let mut details = Vec::new();
-    let mut named: Vec<Approver> = Vec::new();
+    let mut named: Vec<Person> = Vec::new();
     for (dataset, _, _) in datasets {
         let owner = &dataset.draft.creator;
         if !query.accepted_by(owner) {
@@ -211,7 +212,7 @@ fn check_approvals(
         }
     }
     if !details.is_empty() || query.state != DocumentState::Accepted {
-        let names: Vec<&str> = named.iter().map(|who| who.approver_id.as_str()).collect();
+        let names: Vec<&str> = named.iter().map(|who| who.id().as_str()).collect();
         return Err(Refusal::new(
             ErrorCode::QueryMissingApprovalsFromDatasetOwners,
             format!("query {id} has not been accepted by [{}]", names.join(",")),
@@ -343,8 +344,8 @@ fn check_floors(query: &Query, used: &[Used]) -> Result<(), Refusal> {
             )
             .with_details(vec![json!({
                 "code": "PrivacyFloor", "documentId": id,
-                "approverId": dataset.loaded.draft.creator.approver_id,
-                "approverIdType": dataset.loaded.draft.creator.approver_id_type,
+                "approverId": dataset.loaded.draft.creator.id(),
+                "approverIdType": dataset.loaded.draft.creator.kind(),
             })])
         };
         if min_input_rows.is_some_and(|floor| rows_checked.is_none_or(|rows| rows < floor)) {
@@ -402,7 +403,7 @@ fn secret_ids(call: &Call<'_>, contract: &ContractId, used: &[Used]) -> Result<V
         };
         let document = &dataset.loaded.key.1;
         let creator = &dataset.loaded.draft.creator;
-        let owner = &creator.approver_id;
+        let owner = creator.id();
         let not_own = || {
             Refusal::new(
                 ErrorCode::UnexpectedSecretIdFormat,
@@ -423,7 +424,7 @@ fn secret_ids(call: &Call<'_>, contract: &ContractId, used: &[Used]) -> Result<V
             )
             .with_details(vec![json!({
                 "code": "SecretMissing", "documentId": document, "secretId": dek_secret,
-                "approverId": owner, "approverIdType": creator.approver_id_type,
+                "approverId": owner, "approverIdType": creator.kind(),
             })]));
         };
         if put_by != PutBy::Principal(creator.clone()) {

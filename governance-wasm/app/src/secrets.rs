@@ -1,9 +1,9 @@
 //! Secrets: put by members, users and unrestricted workloads; given to admitted workloads only
 //! (`attestation-secrets-oidc.md` §2).
 
-use cleanroom_model::api::Approver;
 use cleanroom_model::error_codes::ErrorCode;
 use cleanroom_model::ids::{ContractId, IDENTIFIER_LEN_MAX, Identifier};
+use cleanroom_model::person::Person;
 use cleanroom_model::policy::WorkloadRole;
 use cleanroom_model::tables::{SECRETS, Secret};
 use kv::{Json, Pair, Write};
@@ -33,7 +33,7 @@ struct PutBody {
 pub(crate) fn put(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
     let contract: ContractId = call.id("contractId")?;
     let name: Identifier = call.id("secretName")?;
-    let (owner, body): (Option<Approver>, PutBody) = if matches!(call.request.caller, Caller::Anonymous) {
+    let (owner, body): (Option<Person>, PutBody) = if matches!(call.request.caller, Caller::Anonymous) {
         let purpose = Purpose {
             kind: "secret-put",
             name: name.as_str(),
@@ -53,7 +53,7 @@ pub(crate) fn put(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
     } else {
         let known = caller::known(call)?;
         known.require_active()?;
-        (Some(known.who), call.body()?)
+        (Some(known.person), call.body()?)
     };
     let value = match body.value {
         Some(JsonValue::String(value)) if !value.is_empty() => value,
@@ -73,7 +73,7 @@ pub(crate) fn put(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
     }
     let prefix = owner
         .as_ref()
-        .map_or(WORKLOAD_PREFIX, |owner| owner.approver_id.as_str());
+        .map_or(WORKLOAD_PREFIX, |owner| owner.id().as_str());
     let secret_id = format!("{prefix}_{name}");
     let key = Pair(contract, secret_id.clone());
     // Both parts may contain the separator: alice's x_k and alice_x's k are one id.
@@ -106,7 +106,7 @@ pub(crate) fn list(call: &Call<'_>) -> Answer {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum PutBy {
     /// A member or user.
-    Principal(Approver),
+    Principal(Person),
     /// An admitted workload.
     Workload,
 }

@@ -110,7 +110,7 @@ fn status(id: &Identifier, proposal: &UserProposal, loaded: &Loaded) -> Status {
     };
     let ballots = own_decision(id, loaded).map_or(&[][..], |decision| &decision.ballots);
     Status {
-        proposer_id: proposal.proposer.approver_id.clone(),
+        proposer_id: proposal.proposer.id().clone(),
         state,
         ballots: ballots.iter().map(status_ballot).collect(),
     }
@@ -150,7 +150,7 @@ pub(crate) fn put(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
     }
     let loaded = proposed_draft(call, &body.args)?;
     check_unchanged(&loaded, &body.args.document, &approvers)?;
-    let may_propose = loaded.draft.creator == known.who || loaded.approvers(call)?.contains(&known.who);
+    let may_propose = loaded.draft.creator == known.person || loaded.approvers(call)?.contains(&known.person);
     if !may_propose {
         return Err(Refusal::new(
             ErrorCode::NotUserDocumentOwner,
@@ -162,7 +162,7 @@ pub(crate) fn put(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
         contract_id: loaded.key.0,
         document_id: loaded.key.1,
         version: decision.version,
-        proposer: known.who,
+        proposer: known.person,
         approvers: decision.approvers,
         withdrawn: false,
     };
@@ -222,7 +222,7 @@ fn check_unchanged(loaded: &Loaded, sent: &ProposedDocument, approvers: &[Approv
     if sent.data.as_ref().is_some_and(|data| *data != loaded.draft.data) {
         return Err(modified("data"));
     }
-    let named = &loaded.draft.approvers;
+    let named = document_state::named(&loaded.draft.approvers);
     let same = named.len() == approvers.len() && approvers.iter().all(|approver| named.contains(approver));
     if !named.is_empty() && !same {
         return Err(modified("approvers"));
@@ -238,7 +238,7 @@ pub(crate) fn read(call: &Call<'_>) -> Answer {
     Reply::json(&json!({
         "proposalId": id,
         "name": "set_user_document",
-        "approvers": proposal.approvers,
+        "approvers": document_state::named(&proposal.approvers),
         "args": {
             "documentId": proposal.document_id,
             "document": {
@@ -275,7 +275,7 @@ pub(crate) fn withdraw(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
     let known = caller::known(call)?;
     let id = proposal_id(call)?;
     let (mut proposal, mut loaded) = require(call, &id)?;
-    if proposal.proposer != known.who {
+    if proposal.proposer != known.person {
         return Err(Refusal::new(
             ErrorCode::NotProposalOwner,
             "only its proposer may withdraw a proposal",
@@ -300,7 +300,7 @@ pub(crate) fn ballot(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
     let known = caller::known(call)?;
     let id = proposal_id(call)?;
     let (proposal, loaded) = require(call, &id)?;
-    if !proposal.approvers.contains(&known.who) {
+    if !proposal.approvers.contains(&known.person) {
         return Err(Refusal::new(
             ErrorCode::NotProposalApprover,
             "only approvers of the proposal may vote",

@@ -69,7 +69,7 @@ fn check(action: &Action, state: &impl Read, credentials: &impl Credentials) -> 
         Action::SetMember(args) => membership::check_set(credentials, args),
         Action::RemoveMember(args) => membership::check_remove(state, args),
         Action::SetMemberData(args) => membership::check_set_data(state, args),
-        Action::SetUser(args) => users::check_set(credentials, args),
+        Action::SetUser(args) => users::check_set(state, credentials, args),
         Action::SetUserData(args) => users::check_set_data(state, args),
         Action::SetRecoveryThreshold(args) => service::check_threshold(state, args.recovery_threshold),
         Action::SetConstitution(args) => components::check_constitution(credentials, args),

@@ -1,5 +1,6 @@
 //! Users: with a certificate, and with tokens (`governance-api.md` §3.2–3.4, §11.1).
 
+use cleanroom_model::Identifier;
 use cleanroom_model::actions::{
     AccountType, RemoveUser, RemoveUserIdentity, SetUser, SetUserData, SetUserIdentity,
 };
@@ -28,10 +29,22 @@ fn require_object(data: Option<&JsonValue>) -> Result<(), Fault> {
     })
 }
 
-/// A readable certificate, and data that are an object.
-pub(crate) fn check_set(credentials: &impl Credentials, args: &SetUser) -> Result<(), Fault> {
-    user_id(credentials, &args.cert)?;
-    require_object(args.user_data.as_ref())
+/// A readable certificate, and data that are an object. The certificate's id is not a token user's:
+/// ids name one person, and two of one transaction could not be told apart by their registrations.
+pub(crate) fn check_set(
+    state: &impl Read,
+    credentials: &impl Credentials,
+    args: &SetUser,
+) -> Result<(), Fault> {
+    let id = user_id(credentials, &args.cert)?;
+    require_object(args.user_data.as_ref())?;
+    let name: Identifier = id
+        .to_string()
+        .parse()
+        .map_err(|_| Fault::refused("cert has no id"))?;
+    require(!USER_IDENTITIES.has(state, &name)?, || {
+        format!("{id} is registered as the identity of a token user")
+    })
 }
 
 /// Adds the user, or replaces its data.
@@ -96,8 +109,8 @@ fn identity(args: &SetUserIdentity) -> Result<UserIdentity, Fault> {
     })
 }
 
-/// Tenant and issuer as the account type needs them; and an id stays with the issuer and tenant it
-/// came from, so that nobody takes over a registered user by speaking for another.
+/// Tenant and issuer as the account type needs them; and an id stays with the account type, issuer
+/// and tenant it came from, so that its registration always means the same person (decision 51).
 pub(crate) fn check_set_identity(state: &impl Read, args: &SetUserIdentity) -> Result<(), Fault> {
     if args.invitation_id.is_some() {
         return Err(Fault::Unavailable(
@@ -105,13 +118,18 @@ pub(crate) fn check_set_identity(state: &impl Read, args: &SetUserIdentity) -> R
         ));
     }
     let new = identity(args)?;
+    if let Ok(certificate) = args.id.as_str().parse::<UserId>() {
+        require(!tables::USER_CERTS.has(state, &certificate)?, || {
+            format!("{} is registered as a user with a certificate", args.id)
+        })?;
+    }
     let Some(old) = USER_IDENTITIES.get(state, &args.id)? else {
         return Ok(());
     };
-    let same_source = old.0.account_type == new.account_type
+    let same_person = old.0.account_type == new.account_type
         && old.0.data.tenant_id == new.data.tenant_id
         && old.0.data.issuer == new.data.issuer;
-    require(same_source, || {
+    require(same_person, || {
         format!(
             "{} is registered under another issuer or tenant; remove that identity first",
             args.id

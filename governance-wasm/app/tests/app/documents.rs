@@ -26,7 +26,7 @@ pub fn publish(world: &mut World, approvers: &[&Caller]) -> String {
     put.tx.to_string()
 }
 
-fn vote(world: &mut World, who: &Caller, version: &str, ballot: &str) -> crate::world::Answer {
+pub fn vote(world: &mut World, who: &Caller, version: &str, ballot: &str) -> crate::world::Answer {
     world.post(
         who,
         &format!("{DOC}/ballot"),
@@ -197,7 +197,7 @@ fn losing_an_approver_who_has_not_voted_rejects() {
     // Whoever comes back under that id is not the approver that was asked.
     world.set_identity("uma", Some(crate::world::ISSUER), crate::world::ISSUER);
     assert_eq!(read(&mut world)["state"], "Rejected");
-    vote(&mut world, &user("uma"), &version, "accepted").is(405, "UserDocumentRejected");
+    vote(&mut world, &user("uma"), &version, "accepted").is(403, "NotUserDocumentApprover");
 }
 
 #[test]

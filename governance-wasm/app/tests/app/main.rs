@@ -18,6 +18,7 @@ mod events;
 mod genuine;
 mod host;
 mod machines;
+mod people;
 mod routes;
 mod run_delegates;
 mod runs;

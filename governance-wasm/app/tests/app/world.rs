@@ -20,7 +20,8 @@ use model::MemberId;
 use model::b64;
 use model::member::{MemberInfo, MemberStatus};
 use model::proposal::{ProposalInfo, ProposalState};
-use model::tables::{MEMBER_CERTS, MEMBER_INFO, PROPOSALS};
+use model::service::JwtIssuer;
+use model::tables::{JWT_ISSUERS, MEMBER_CERTS, MEMBER_INFO, PROPOSALS};
 use serde_json::{Value as JsonValue, json};
 
 use crate::host::NativeHost;
@@ -262,6 +263,7 @@ impl World {
         for name in ["ann", "bob", "cid"] {
             world.set_member(name, MemberStatus::Active, None);
         }
+        world.set_jwt_issuer(ISSUER);
         for name in ["una", "ugo", "uma"] {
             world.set_identity(name, Some(ISSUER), ISSUER);
         }
@@ -311,6 +313,16 @@ impl World {
             MEMBER_INFO.remove(w, &id).unwrap();
             MEMBER_CERTS.remove(w, &id).unwrap();
         });
+    }
+
+    /// Registers an issuer of tokens.
+    pub fn set_jwt_issuer(&mut self, issuer: &str) {
+        let row = Json(JwtIssuer::default());
+        self.govern(|w| JWT_ISSUERS.put(w, &issuer.to_owned(), &row).unwrap());
+    }
+
+    pub fn remove_jwt_issuer(&mut self, issuer: &str) {
+        self.govern(|w| JWT_ISSUERS.remove(w, &issuer.to_owned()).unwrap());
     }
 
     /// Registers a token user, or updates one.
