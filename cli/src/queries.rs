@@ -126,6 +126,7 @@ async fn get(launcher: &Launcher, session: &Session, path: &str) -> Result<Reply
 /// Verifies the launcher's evidence, then talks to that launcher and no other.
 async fn connect(launcher: &Launcher, session: &Session) -> Result<Connection, Failure> {
     let expected = Expected {
+        service: session.connection()?.service()?,
         host_data: launcher.launcher_host_data.clone(),
         measurements: launcher.measurement.clone(),
         trust: Trust {

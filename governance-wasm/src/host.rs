@@ -6,6 +6,7 @@ use governance_app::{
     CryptoError, EvidenceError, HostServices, KeyKind, NonceError, SignatureAlg, VerifiedEvidence,
 };
 use kv::{Denied, Entry, RawEntry, Read, TxId, Versioned, Write};
+use model::{Digest, ServiceId};
 
 use crate::bindings::concordat::host::{attestation, crypto, kv as imports};
 
@@ -184,6 +185,13 @@ impl HostServices for Handles<'_> {
             attestation::NonceError::Foreign => NonceError::Foreign,
             attestation::NonceError::Expired => NonceError::Expired,
         })
+    }
+
+    fn service(&self) -> Result<ServiceId, CryptoError> {
+        let digest = attestation::service_id().try_into();
+        digest
+            .map(|bytes| ServiceId(Digest(bytes)))
+            .map_err(|_| CryptoError::Malformed("the host names no service".to_owned()))
     }
 
     fn insecure_virtual(&self) -> bool {

@@ -16,6 +16,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use self::crypto::NamedKey;
 use crate::guests::Loader;
 use memo::{KeyMemo, Memo};
+use model::ServiceId;
 use nonce::NonceKey;
 
 /// What guests' imports need to know of this node.
@@ -42,6 +43,8 @@ pub(crate) struct Services {
     pub(crate) loader: Arc<Loader>,
     /// Set once the service's identity is known, which is before the first request.
     pub(crate) nonce_key: OnceLock<NonceKey>,
+    /// Set with it.
+    pub(crate) service: OnceLock<ServiceId>,
     pub(crate) chains: ::attestation::Memo,
     pub(crate) verdicts: Memo<Result<Arc<::attestation::Verified>, String>>,
     pub(crate) signatures: Memo<bool>,
@@ -55,6 +58,7 @@ impl Services {
             settings,
             loader,
             nonce_key: OnceLock::new(),
+            service: OnceLock::new(),
             chains: ::attestation::Memo::new(CHAINS_MAX),
             verdicts: Memo::new(VERDICTS_MAX),
             signatures: Memo::new(SIGNATURES_MAX),
@@ -66,6 +70,13 @@ impl Services {
     /// Makes and checks nonces.
     pub(crate) fn nonces(&self) -> wasmtime::Result<&NonceKey> {
         self.nonce_key
+            .get()
+            .ok_or_else(|| wasmtime::format_err!("the service's identity is not known yet"))
+    }
+
+    /// Who this service is.
+    pub(crate) fn service(&self) -> wasmtime::Result<&ServiceId> {
+        self.service
             .get()
             .ok_or_else(|| wasmtime::format_err!("the service's identity is not known yet"))
     }

@@ -18,7 +18,7 @@ use host_core::{
 };
 use model::proposal::{Moment, Resolution};
 use model::service::EndpointRow;
-use model::{Digest, MemberId};
+use model::{Digest, MemberId, ServiceId};
 
 use self::bindings::app::concordat::host::kv;
 use self::bindings::app::exports::concordat::host::application as app;
@@ -68,6 +68,13 @@ impl WasmGuests {
         let loader = Arc::new(loader);
         let services = Arc::new(Services::new(settings, Arc::clone(&loader)));
         Ok(Self { loader, services })
+    }
+
+    /// Tells guests which service they run in, once its identity is known. The first one stays.
+    pub fn set_service(&self, service: ServiceId) {
+        if self.services.service.set(service).is_err() {
+            tracing::warn!("the service's identity was set twice");
+        }
     }
 
     /// Gives guests the key for nonces, once the service's identity is known. The first key stays.

@@ -15,7 +15,7 @@ use host_core::resume::ResumeError;
 use host_core::shares::Entropy;
 use host_core::{Batch, Genesis, Guests, NodeSetup, Resume, Service, Settings};
 use model::node::{QuoteFormat, QuoteInfo, RpcInterface};
-use model::{NodeId, b64};
+use model::{NodeId, ServiceId, b64};
 use serde_json::json;
 use zeroize::Zeroizing;
 
@@ -58,6 +58,8 @@ pub struct Running {
     pub node_key: Zeroizing<Vec<u8>>,
     /// What nonces are made and checked with; the same after a restart.
     pub nonce_secret: Zeroizing<[u8; 32]>,
+    /// The service's identity, from its own key: what evidence must name.
+    pub service: ServiceId,
     /// The node's certificate, PEM.
     pub node_cert_pem: String,
     /// The service's certificate, PEM: what clients pin.
@@ -217,6 +219,7 @@ fn run(
     let nonce_secret = service.derive_secret(b"nonces")?;
     let node_cert_pem = node.cert_pem.clone();
     let node_id = node.id();
+    let service_id = service.id();
     let service_cert_pem = service.state().service_cert_pem.to_string();
     let (handle, executor) = executor::start(service, files, guests, limits)?;
     Ok(Running {
@@ -226,6 +229,7 @@ fn run(
         nonce_secret,
         node_cert_pem,
         service_cert_pem,
+        service: service_id,
         node_id,
         resumed,
     })

@@ -7,12 +7,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use client::attested::Workload;
-use client::discovery::report_data;
 use client::governance::unix_now_s;
 use crypto::native::issue::{Validity, self_signed_member};
 use crypto::native::{Curve, EcKeyPair};
 use crypto::x509::Certificate;
 use evidence::{Collector, LaunchDocument, LaunchError, Measured, Role, SoftwareAttester};
+use model::ServiceId;
 use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use serde_json::{Value as JsonValue, json};
@@ -45,13 +45,17 @@ pub enum IdentityError {
     Tls(String),
 }
 
-/// A workload that shows evidence for the launch document. With `attester` its evidence is the
+/// A workload of `service` that shows evidence for the launch document. With `attester` its evidence is the
 /// software attester's, else the SNP guest device's.
 ///
 /// # Errors
 ///
 /// [`IdentityError`].
-pub fn workload(document: &Path, attester: Option<&Path>) -> Result<Workload, IdentityError> {
+pub fn workload(
+    service: ServiceId,
+    document: &Path,
+    attester: Option<&Path>,
+) -> Result<Workload, IdentityError> {
     let document = LaunchDocument::read(document)?;
     if document.role != Role::Launcher || document.args != [STARTED] || !document.files.is_empty() {
         return Err(IdentityError::Document);
@@ -72,7 +76,7 @@ pub fn workload(document: &Path, attester: Option<&Path>) -> Result<Workload, Id
         Ok(collected) => Ok((collected.platform, collected.attestation)),
         Err(error) => Err(format!("{:#}", anyhow::Error::new(error))),
     };
-    Ok(Workload::new(Box::new(collect))?)
+    Ok(Workload::new(service, Box::new(collect))?)
 }
 
 /// The TLS side of the launcher.
@@ -118,13 +122,13 @@ impl TlsIdentity {
     }
 }
 
-/// The answer of `GET /report`: evidence that binds the certificate.
+/// The answer of `GET /report`: evidence that binds the certificate and the service that is served.
 ///
 /// # Errors
 ///
 /// [`client::ClientError::Usage`] with what the platform said.
 pub fn report(workload: &Workload, certificate_pem: &str) -> Result<JsonValue, client::ClientError> {
-    let (platform, attestation) = workload.evidence(report_data(certificate_pem))?;
+    let (platform, attestation) = workload.serving(certificate_pem)?;
     Ok(json!({
         "platform": platform.as_str(),
         "attestation": attestation,

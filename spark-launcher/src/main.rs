@@ -89,7 +89,11 @@ async fn serve(arguments: Serve) -> Result<()> {
     let certificate = std::fs::read_to_string(&arguments.service_cert)
         .with_context(|| format!("cannot read {}", arguments.service_cert.display()))?;
     let connection = Connection::new(&arguments.address, &certificate, None)?;
-    let workload = identity::workload(&arguments.launch_document, arguments.attester.as_deref())?;
+    let workload = identity::workload(
+        connection.service()?,
+        &arguments.launch_document,
+        arguments.attester.as_deref(),
+    )?;
     let tls = TlsIdentity::generate()?;
     // Evidence that cannot be collected is found out now and not by the first user.
     identity::report(&workload, &tls.certificate_pem)?;

@@ -7,7 +7,7 @@ use client::discovery::{Expected, Trust, discover};
 use client::{ClientError, Connection};
 use evidence::{Measured, Role};
 use http::HeaderName;
-use model::Digest;
+use model::{Digest, ServiceId};
 use serde_json::Value as JsonValue;
 use spark_launcher::identity::{TlsIdentity, workload};
 use spark_launcher::jobs::Jobs;
@@ -24,6 +24,7 @@ const SOFTWARE_MEASUREMENT: &str =
 struct Running {
     _dir: tempfile::TempDir,
     address: String,
+    service: ServiceId,
     host_data: Digest,
     root: Digest,
 }
@@ -40,9 +41,10 @@ async fn start() -> Running {
     measured.document.write(&document).unwrap();
     let tls = TlsIdentity::generate().unwrap();
     let (jobs, _) = Jobs::open(&dir.path().join("jobs"), 1).unwrap();
-    let workload = workload(&document, Some(&attester)).unwrap();
     let nobody = "https://127.0.0.1:1".to_owned();
     let connection = Connection::new(&nobody, &tls.certificate_pem, None).unwrap();
+    let service = connection.service().unwrap();
+    let workload = workload(service, &document, Some(&attester)).unwrap();
     let contract: cleanroom_model::ContractId = "c".parse().unwrap();
     let launcher = Launcher {
         ledger: Ledger::new(connection, workload, contract.clone()),
@@ -62,18 +64,20 @@ async fn start() -> Running {
     let root = evidence::software::ark_spki_sha256(&attester).unwrap();
     Running {
         host_data: measured.document.digest(),
+        service,
         address,
         root,
         _dir: dir,
     }
 }
 
-fn expected(host_data: Digest, roots: &[Digest]) -> Expected {
+fn expected(launcher: &Running, host_data: Digest, roots: &[Digest]) -> Expected {
     let trust = Trust {
         extra_arks: roots.to_vec(),
         allow_virtual: false,
     };
     Expected {
+        service: launcher.service,
         host_data: vec![host_data],
         measurements: vec![SOFTWARE_MEASUREMENT.to_owned()],
         trust,
@@ -81,26 +85,36 @@ fn expected(host_data: Digest, roots: &[Digest]) -> Expected {
 }
 
 #[tokio::test]
-async fn a_certificate_is_believed_only_with_the_agreed_host_data_under_a_trusted_root() {
+async fn a_certificate_is_believed_only_of_the_agreed_launcher_of_the_pinned_service() {
     let launcher = start().await;
-    let good = expected(launcher.host_data, &[launcher.root]);
+    let good = expected(&launcher, launcher.host_data, &[launcher.root]);
     let certificate = discover(&launcher.address, &good).await.unwrap();
     let pinned = Connection::pinned(&launcher.address, &certificate, None).unwrap();
     let ready: JsonValue = pinned.get("/ready").await.unwrap().json().unwrap();
     assert_eq!(ready.get("status").unwrap(), "up");
 
     for wrong in [
-        expected(Digest([9; 32]), &[launcher.root]),
-        expected(launcher.host_data, &[]),
+        expected(&launcher, Digest([9; 32]), &[launcher.root]),
+        expected(&launcher, launcher.host_data, &[]),
         // Whoever owns an SNP machine sets its host data.
         Expected {
             measurements: Vec::new(),
-            ..expected(launcher.host_data, &[launcher.root])
+            ..expected(&launcher, launcher.host_data, &[launcher.root])
         },
     ] {
         let refused = discover(&launcher.address, &wrong).await;
         assert!(matches!(refused, Err(ClientError::Verification(_))));
     }
+    // A genuine launcher, in everything as agreed, that works for somebody else's ledger.
+    let other_ledger = Expected {
+        service: ServiceId(Digest([9; 32])),
+        ..good
+    };
+    let refused = discover(&launcher.address, &other_ledger).await;
+    assert!(
+        matches!(&refused, Err(ClientError::Verification(why)) if why.contains("does not serve")),
+        "{refused:?}"
+    );
     // The pin is to one certificate, not to whoever answers.
     let other = TlsIdentity::generate().unwrap().certificate_pem;
     let mistaken = Connection::pinned(&launcher.address, &other, None).unwrap();
@@ -113,7 +127,7 @@ async fn a_certificate_is_believed_only_with_the_agreed_host_data_under_a_truste
 #[tokio::test]
 async fn requests_are_refused_with_their_codes() {
     let launcher = start().await;
-    let good = expected(launcher.host_data, &[launcher.root]);
+    let good = expected(&launcher, launcher.host_data, &[launcher.root]);
     let certificate = discover(&launcher.address, &good).await.unwrap();
     let nobody = Connection::pinned(&launcher.address, &certificate, None).unwrap();
     let header = HeaderName::from_static(TOKEN_HEADER);

@@ -9,9 +9,10 @@ use anyhow::{Context as _, Result};
 use client::Connection;
 use client::attested::Workload;
 use evidence::launch::Measured;
-use evidence::{Role, SoftwareAttester, report_data, software};
-use model::b64;
+use evidence::{Role, SoftwareAttester, software};
+use model::attested::{Bound, report_data};
 use model::evidence::Platform;
+use model::{ServiceId, b64};
 use serde_json::{Value as JsonValue, json};
 use tempfile::TempDir;
 
@@ -47,13 +48,13 @@ impl Chip {
         })
     }
 
-    /// A pod whose launch document names this program and `argument`: pods with other arguments
+    /// A pod of `service` whose launch document names this program and `argument`: pods with other arguments
     /// have other host data.
     ///
     /// # Errors
     ///
     /// If the program cannot be measured or no key can be made.
-    pub fn pod(&self, argument: &str) -> Result<Pod> {
+    pub fn pod(&self, service: ServiceId, argument: &str) -> Result<Pod> {
         let program = std::env::current_exe()?;
         let measured = measure(&program, argument)?;
         let host_data = measured.document.digest().to_string();
@@ -65,7 +66,7 @@ impl Chip {
             }
         };
         Ok(Pod {
-            workload: Workload::new(Box::new(collect))?,
+            workload: Workload::new(service, Box::new(collect))?,
             attester: Arc::clone(&self.attester),
             measured,
             host_data,
@@ -111,9 +112,13 @@ impl Pod {
     ///
     /// If the attester refuses.
     pub fn request(&self, key_pem: &str, nonce: &[u8; 32]) -> Result<JsonValue> {
-        let attestation = self
-            .attester
-            .attest(&self.measured, report_data(key_pem, Some(nonce)))?;
+        let service = self.workload.service();
+        let bound = Bound::Nonce {
+            nonce,
+            service: &service,
+        };
+        let data = report_data(key_pem, bound, crypto::sha256);
+        let attestation = self.attester.attest(&self.measured, data)?;
         Ok(json!({
             "platform": Platform::SnpCaci.as_str(),
             "attestation": attestation,

@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 
 use kv::TxId;
-use model::evidence::AttestedBody;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as JsonValue;
 
@@ -168,18 +167,6 @@ pub struct UserDocument {
     /// Approvers who have not voted; absent in Draft.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missing_approvers: Option<Vec<Approver>>,
-}
-
-/// An attested request: the parts that show who asks, and the run it is for. Pods name their run
-/// in every call, here or as query parameter `runId` (which signed requests cover).
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
-pub struct AttestedRequest {
-    /// Platform, evidence, key, signature, payload, time, nonce.
-    #[serde(flatten)]
-    pub proof: AttestedBody,
-    /// The run.
-    #[serde(default, rename = "runId", skip_serializing_if = "Option::is_none")]
-    pub run_id: Option<String>,
 }
 
 /// Signed payload of `PUT …/cleanroompolicy/delegates/{delegateType}/{delegateId}`.

@@ -3,12 +3,17 @@
 //! A [`Workload`] has one RSA key pair. Each call takes a service nonce, binds nonce and key into
 //! fresh evidence, and unwraps the answer with the key (decisions 5, 6, 16, 18). Nothing but the
 //! process that holds the key can read what comes back.
+//!
+//! The evidence names one service besides, fixed when the key pair is made (decision 43): a node of
+//! another service that hands on a nonce of the first gets evidence which the first refuses.
 
 use crypto::native::wrap::unwrap;
 use crypto::native::{RsaBits, RsaKeyPair};
 use http::Method;
+use model::ServiceId;
+use model::attested::{AttestedBody, Bound, NONCE_BYTES, report_data, signed_text};
 use model::b64;
-use model::evidence::{AttestedBody, EncryptTo, Platform, SignedBy};
+use model::evidence::{EncryptTo, Platform, SignedBy};
 use serde::Deserialize;
 use serde_json::Value as JsonValue;
 use zeroize::Zeroizing;
@@ -19,10 +24,11 @@ use crate::connection::{Connection, Reply};
 /// Makes evidence that binds 64 bytes of report data: platform, and its `attestation` object.
 pub type Collect = dyn Fn([u8; 64]) -> Result<(Platform, JsonValue), String> + Send + Sync;
 
-/// A workload with its key pair and its source of evidence.
+/// A workload with its key pair, the service it works for, and its source of evidence.
 pub struct Workload {
     key: RsaKeyPair,
     public_pem: String,
+    service: ServiceId,
     collect: Box<Collect>,
 }
 
@@ -38,12 +44,14 @@ struct Wrapped {
 }
 
 impl Workload {
-    /// A workload with a fresh key pair of 2048 bits, the size that the reference's clients unwrap.
+    /// A workload of `service` with a fresh key pair of 2048 bits, the size that the reference's
+    /// clients unwrap. [`Connection::service`] says which service TLS verifies; calls over
+    /// connections to another one are refused.
     ///
     /// # Errors
     ///
     /// [`ClientError::Usage`] if the key cannot be made.
-    pub fn new(collect: Box<Collect>) -> Result<Self, ClientError> {
+    pub fn new(service: ServiceId, collect: Box<Collect>) -> Result<Self, ClientError> {
         let key = RsaKeyPair::generate(RsaBits::B2048)
             .map_err(|e| ClientError::Usage(format!("cannot make a key: {e}")))?;
         // The bound text has no trailing newline; adding one would change its digest.
@@ -51,6 +59,7 @@ impl Workload {
         Ok(Self {
             key,
             public_pem,
+            service,
             collect,
         })
     }
@@ -59,6 +68,12 @@ impl Workload {
     #[must_use]
     pub fn public_pem(&self) -> &str {
         &self.public_pem
+    }
+
+    /// The service that this workload's evidence names.
+    #[must_use]
+    pub const fn service(&self) -> ServiceId {
+        self.service
     }
 
     /// RSA-PSS (SHA-256, salt 32) by the attested key.
@@ -72,12 +87,21 @@ impl Workload {
             .map_err(|e| ClientError::Usage(format!("cannot sign: {e}")))
     }
 
-    /// Evidence for `report_data`, for parties other than the ledger.
+    /// Evidence for a launcher's users: it binds the certificate and the service that is served
+    /// (decision 44).
     ///
     /// # Errors
     ///
     /// [`ClientError::Usage`] with what the platform said.
-    pub fn evidence(&self, report_data: [u8; 64]) -> Result<(Platform, JsonValue), ClientError> {
+    pub fn serving(&self, certificate_pem: &str) -> Result<(Platform, JsonValue), ClientError> {
+        self.evidence(report_data(
+            certificate_pem,
+            Bound::Serves(&self.service),
+            crypto::sha256,
+        ))
+    }
+
+    fn evidence(&self, report_data: [u8; 64]) -> Result<(Platform, JsonValue), ClientError> {
         (self.collect)(report_data).map_err(|reason| ClientError::Usage(format!("no evidence: {reason}")))
     }
 
@@ -128,7 +152,7 @@ impl Workload {
     ) -> Result<Reply, ClientError> {
         let (mut body, nonce) = self.body(connection).await?;
         let timestamp = unix_now_ms().to_string();
-        let message = signed_text(method.as_str(), path, &nonce, &timestamp, data);
+        let message = signed_text(method.as_str(), path, &nonce, &timestamp, &crypto::sha256(data));
         let signature = self.sign(message.as_bytes())?;
         body.data = Some(b64::encode(data));
         body.timestamp = Some(JsonValue::String(timestamp));
@@ -141,13 +165,22 @@ impl Workload {
     }
 
     async fn body(&self, connection: &Connection) -> Result<(AttestedBody, String), ClientError> {
+        if connection.service()? != self.service {
+            return Err(ClientError::Usage(
+                "this workload works for another service than this connection leads to".to_owned(),
+            ));
+        }
         let nonce: Nonce = connection.post_empty("/app/attestation/nonce").await?.json()?;
-        let mut report_data = [0; 64];
-        let (key_half, nonce_half) = report_data.split_at_mut(32);
-        key_half.copy_from_slice(&crypto::sha256(self.public_pem.as_bytes()).0);
-        nonce_half.copy_from_slice(&crypto::sha256(&nonce.nonce).0);
-        let (platform, attestation) = self.evidence(report_data)?;
-        let nonce = b64::encode(&nonce.nonce);
+        let nonce: [u8; NONCE_BYTES] = nonce
+            .nonce
+            .try_into()
+            .map_err(|_| ClientError::Unexpected("the nonce has not 32 bytes".to_owned()))?;
+        let bound = Bound::Nonce {
+            nonce: &nonce,
+            service: &self.service,
+        };
+        let (platform, attestation) = self.evidence(report_data(&self.public_pem, bound, crypto::sha256))?;
+        let nonce = b64::encode(&nonce);
         let body = AttestedBody {
             platform: Some(platform.as_str().to_owned()),
             attestation: Some(attestation),
@@ -179,39 +212,8 @@ impl Workload {
     }
 }
 
-/// The text under the signature of an attested write (decision 18). `path` includes the query, as
-/// sent; `data` is the decoded payload.
-#[must_use]
-pub fn signed_text(method: &str, path: &str, nonce_b64: &str, timestamp: &str, data: &[u8]) -> String {
-    let digest = crypto::sha256(data);
-    format!("concordat-request-v1\n{method}\n{path}\n{nonce_b64}\n{timestamp}\n{digest}")
-}
-
 fn unix_now_ms() -> u128 {
     std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .map_or(0, |since| since.as_millis())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_signed_text_has_six_lines_and_no_more() {
-        let text = signed_text(
-            "PUT",
-            "/app/contracts/c1/events?id=a",
-            "bm9uY2U=",
-            "1790000000000",
-            b"{}",
-        );
-        let lines: Vec<_> = text.split('\n').collect();
-        assert_eq!(lines.len(), 6);
-        assert_eq!(lines.first(), Some(&"concordat-request-v1"));
-        assert_eq!(
-            lines.last().copied(),
-            Some("44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a")
-        );
-    }
 }

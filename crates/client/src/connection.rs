@@ -9,9 +9,10 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
 use kv::TxId;
+use model::ServiceId;
+use rustls::ClientConfig;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::TcpStream;
@@ -19,6 +20,7 @@ use tokio::sync::Mutex;
 use tokio_rustls::TlsConnector;
 
 use crate::api_error::ClientError;
+use crate::service_certificate::ServiceCertificate;
 
 /// Largest answer that is read, in bytes.
 const ANSWER_SIZE_MAX: usize = 64 << 20;
@@ -69,8 +71,16 @@ struct Settings {
     authority: String,
     server_name: ServerName<'static>,
     tls: TlsConnector,
-    service_cert_pem: String,
+    known: Known,
     bearer: Option<Bearer>,
+}
+
+/// Who may answer.
+pub(crate) enum Known {
+    /// Nodes whose certificates this service issued.
+    Service(ServiceCertificate),
+    /// Whoever holds the key of this one certificate, PEM; empty while it is only being found out.
+    Exactly(String),
 }
 
 /// A token, and the header it travels in.
@@ -106,12 +116,9 @@ impl Connection {
         bearer: Option<String>,
     ) -> Result<Self, ClientError> {
         let bearer = bearer.map(|token| (header::AUTHORIZATION, token));
-        Self::with_tls(
-            address,
-            service_cert_pem,
-            tls_settings(service_cert_pem, identity)?,
-            bearer,
-        )
+        let service = ServiceCertificate::from_pem(service_cert_pem)?;
+        let tls = tls_settings(&service, identity)?;
+        Self::with_tls(address, Known::Service(service), tls, bearer)
     }
 
     /// A connection to a party that is known by exactly one certificate: the launcher after its
@@ -127,12 +134,12 @@ impl Connection {
         bearer: Option<(HeaderName, String)>,
     ) -> Result<Self, ClientError> {
         let tls = crate::discovery::exact_certificate(certificate_pem)?;
-        Self::with_tls(address, certificate_pem, tls, bearer)
+        Self::with_tls(address, Known::Exactly(certificate_pem.to_owned()), tls, bearer)
     }
 
     pub(crate) fn with_tls(
         address: &str,
-        certificate_pem: &str,
+        known: Known,
         tls: ClientConfig,
         bearer: Option<(HeaderName, String)>,
     ) -> Result<Self, ClientError> {
@@ -149,7 +156,7 @@ impl Connection {
             authority,
             server_name,
             tls: TlsConnector::from(Arc::new(tls)),
-            service_cert_pem: certificate_pem.to_owned(),
+            known,
             bearer: bearer.map(|(header, token)| Bearer {
                 header,
                 token: zeroize::Zeroizing::new(token),
@@ -173,18 +180,39 @@ impl Connection {
     /// The certificate this connection is pinned to, PEM.
     #[must_use]
     pub fn service_cert_pem(&self) -> &str {
-        &self.settings.service_cert_pem
+        match &self.settings.known {
+            Known::Service(service) => &service.pem,
+            Known::Exactly(pem) => pem,
+        }
+    }
+
+    /// The service whose nodes alone may answer here, as TLS verifies them: SHA-256 of the key of
+    /// the only trust anchor. Two connections are to one service if and only if these are equal,
+    /// also across a renewal of the certificate.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::Usage`] on a connection that is pinned to one certificate and to no service.
+    pub fn service(&self) -> Result<ServiceId, ClientError> {
+        Ok(self.pinned_service()?.service)
+    }
+
+    fn pinned_service(&self) -> Result<&ServiceCertificate, ClientError> {
+        match &self.settings.known {
+            Known::Service(service) => Ok(service),
+            Known::Exactly(_) => Err(ClientError::Usage(
+                "this connection is to one certificate and not to a service".to_owned(),
+            )),
+        }
     }
 
     /// SHA-256 of that certificate's DER.
     ///
     /// # Errors
     ///
-    /// [`ClientError::Usage`] if it is not PEM.
+    /// As [`Connection::service`].
     pub fn service_cert_digest(&self) -> Result<model::Digest, ClientError> {
-        let der = CertificateDer::from_pem_slice(self.service_cert_pem().as_bytes())
-            .map_err(|e| ClientError::Usage(format!("service certificate: {e}")))?;
-        Ok(crypto::sha256(&der))
+        Ok(self.pinned_service()?.digest)
     }
 
     /// `GET path`.
@@ -364,19 +392,16 @@ fn json_bytes(body: &impl Serialize) -> Result<Bytes, ClientError> {
         .map_err(|e| ClientError::Usage(format!("cannot serialise: {e}")))
 }
 
-fn tls_settings(service_cert_pem: &str, identity: Option<&Identity>) -> Result<ClientConfig, ClientError> {
+fn tls_settings(
+    service: &ServiceCertificate,
+    identity: Option<&Identity>,
+) -> Result<ClientConfig, ClientError> {
     let usage = |what: &str, e: &dyn std::fmt::Display| ClientError::Usage(format!("cannot use {what}: {e}"));
-    let mut roots = RootCertStore::empty();
-    let service = CertificateDer::from_pem_slice(service_cert_pem.as_bytes())
-        .map_err(|e| usage("the service certificate", &e))?;
-    roots
-        .add(service)
-        .map_err(|e| usage("the service certificate", &e))?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(|e| usage("TLS 1.3", &e))?
-        .with_root_certificates(roots);
+        .with_root_certificates(service.anchors.clone());
     let Some(identity) = identity else {
         return Ok(builder.with_no_client_auth());
     };

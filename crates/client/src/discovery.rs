@@ -2,8 +2,10 @@
 //!
 //! A launcher makes its TLS key at start, so nobody can pin it beforehand. [`discover`] takes the
 //! certificate that the launcher presents, asks `GET /report` over that very connection, verifies
-//! the evidence, and compares host data and report data: SHA-256 of the certificate's PEM text,
-//! then zeros. What it returns is pinned from then on. Source: decision 40, "Who is who".
+//! the evidence, and compares host data and report data: the certificate's text, and the service
+//! that the launcher works for. No nonce is needed: the handshake shows that the certificate's key
+//! is alive, and that key never leaves the process, so a copied report opens nothing. What it
+//! returns is pinned from then on. Source: decisions 40 and 44, "Who is who".
 //!
 //! The only certificate verifiers of this workspace's clients are in this file. Both check the
 //! handshake's signature, so whoever answers holds the certificate's key.
@@ -14,8 +16,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use attestation::Evidence;
 use crypto::native::Native;
 use crypto::x509::Certificate;
-use model::Digest;
+use model::attested::{Bound, report_data};
 use model::evidence::Platform;
+use model::{Digest, ServiceId};
 use rustls::ClientConfig;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
@@ -25,7 +28,7 @@ use serde::Deserialize;
 use serde_json::Value as JsonValue;
 
 use crate::api_error::ClientError;
-use crate::connection::Connection;
+use crate::connection::{Connection, Known};
 use crate::governance::unix_now_s;
 
 pub use attestation::Trust;
@@ -40,6 +43,8 @@ const LAUNCH_MEASUREMENT: &str = "x-ms-sevsnpvm-launchmeasurement";
 /// What a launcher must be to be believed.
 #[derive(Clone, Debug)]
 pub struct Expected {
+    /// The service that the caller pinned: whom the launcher must work for.
+    pub service: ServiceId,
     /// Digests of the launch documents that the caller agrees to.
     pub host_data: Vec<Digest>,
     /// Launch measurements, 48 bytes in lower-case hexadecimal, that count without UVM
@@ -64,7 +69,12 @@ struct Report {
 /// otherwise as any call.
 pub async fn discover(address: &str, expected: &Expected) -> Result<String, ClientError> {
     let presented = Arc::new(Presented::default());
-    let connection = Connection::with_tls(address, "", settings(Arc::clone(&presented))?, None)?;
+    let connection = Connection::with_tls(
+        address,
+        Known::Exactly(String::new()),
+        settings(Arc::clone(&presented))?,
+        None,
+    )?;
     let report: Report = connection.get("/report").await?.json()?;
     let der = presented
         .certificate()
@@ -86,10 +96,18 @@ fn check(report: &Report, certificate_pem: &str, expected: &Expected, now_s: u64
     };
     let verified =
         attestation::verify(&evidence, &expected.trust, now_s, &Native).map_err(|e| failed(e.to_string()))?;
-    if verified.report_data != report_data(certificate_pem) {
+    let serves = Bound::Serves(&expected.service);
+    let wanted = report_data(certificate_pem, serves, crypto::sha256);
+    if verified.report_data.split_at(32).0 != wanted.split_at(32).0 {
         return Err(failed(
             "it was made for another certificate than the one presented".to_owned(),
         ));
+    }
+    if verified.report_data != wanted {
+        return Err(failed(format!(
+            "the launcher does not serve {}, the service that this command is pinned to",
+            expected.service
+        )));
     }
     check_claims(&verified.claims, verified.uvm_endorsed, expected).map_err(failed)
 }
@@ -115,16 +133,6 @@ fn check_claims(
         return Ok(());
     }
     Err(format!("host data is {got:.64}, which is none of those expected"))
-}
-
-/// What a launcher binds into its evidence.
-#[must_use]
-pub fn report_data(certificate_pem: &str) -> [u8; 64] {
-    let mut data = [0; 64];
-    data.split_at_mut(32)
-        .0
-        .copy_from_slice(&crypto::sha256(certificate_pem.as_bytes()).0);
-    data
 }
 
 /// TLS settings that accept exactly one certificate.
@@ -244,6 +252,7 @@ mod tests {
 
     fn expected() -> Expected {
         Expected {
+            service: ServiceId(Digest([5; 32])),
             host_data: vec![Digest([7; 32])],
             measurements: vec!["ab".repeat(48)],
             trust: Trust::production(),

@@ -16,6 +16,7 @@ pub mod connection;
 pub mod discovery;
 pub mod governance;
 pub mod receipts;
+mod service_certificate;
 
 pub use api_error::ClientError;
 pub use connection::{Connection, Identity, Reply};

@@ -82,6 +82,13 @@ pub fn spki_from_public_key_pem(text: &str) -> Result<Vec<u8>, SpkiError> {
     Ok(der)
 }
 
+/// The SubjectPublicKeyInfo of `fields`: the content without tag and length, which is how trust
+/// anchors keep it (RFC 5280 §4.1).
+#[must_use]
+pub fn from_fields(fields: &[u8]) -> Vec<u8> {
+    der::tlv(0x30, &[fields])
+}
+
 /// The kind of the key in `spki_der`.
 ///
 /// # Errors

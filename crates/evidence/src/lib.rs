@@ -79,7 +79,7 @@ impl Collector {
         }
     }
 
-    /// Collects evidence that binds `report_data`; see [`report_data`].
+    /// Collects evidence that binds `report_data`; see [`model::attested::report_data`].
     ///
     /// # Errors
     ///
@@ -111,36 +111,4 @@ impl VirtualStatement {
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// The report data that binds a key and a nonce (decision 16): SHA-256 of the key's PEM text as
-/// it is sent, then SHA-256 of the 32 nonce bytes, or zeros in the static form.
-#[must_use]
-pub fn report_data(public_key_pem: &str, nonce: Option<&[u8; 32]>) -> [u8; 64] {
-    let mut data = [0; 64];
-    let (key_half, nonce_half) = data.split_at_mut(32);
-    key_half.copy_from_slice(&crypto::sha256(public_key_pem.as_bytes()).0);
-    if let Some(nonce) = nonce {
-        nonce_half.copy_from_slice(&crypto::sha256(nonce).0);
-    }
-    data
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_static_form_has_zeros_for_a_nonce() {
-        let with = report_data("key", Some(&[7; 32]));
-        let without = report_data("key", None);
-        assert_eq!(with[..32], without[..32]);
-        assert_eq!(without[32..], [0; 32]);
-        assert_eq!(with[32..], crypto::sha256(&[7; 32]).0);
-        assert_ne!(
-            report_data("key\n", None),
-            without,
-            "a trailing newline is another text"
-        );
-    }
 }

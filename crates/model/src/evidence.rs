@@ -1,7 +1,6 @@
-//! Evidence as it travels (`attestation-secrets-oidc.md` §1.1): platform name and fields.
+//! Evidence as it travels (`attestation-secrets-oidc.md` §1.1): platform name and keys.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value as JsonValue;
 
 /// Platforms on the wire.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
@@ -40,32 +39,6 @@ impl Platform {
         }
         Self::ALL.into_iter().find(|platform| platform.as_str() == name)
     }
-}
-
-/// The parts of an attested request's body that show who is asking.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
-pub struct AttestedBody {
-    /// Platform name; absent or empty means `snp-caci`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub platform: Option<String>,
-    /// The platform's evidence object.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub attestation: Option<JsonValue>,
-    /// Key that the answer is wrapped to.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub encrypt: Option<EncryptTo>,
-    /// Signature over `data`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sign: Option<SignedBy>,
-    /// Signed payload: base64 of UTF-8 JSON.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub data: Option<String>,
-    /// Unix milliseconds, decimal.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub timestamp: Option<JsonValue>,
-    /// Service nonce, base64 (decision 16).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub nonce: Option<String>,
 }
 
 /// The recipient of a wrapped answer.

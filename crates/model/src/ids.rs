@@ -120,6 +120,11 @@ hex_id!(
     NodeId
 );
 hex_id!(
+    /// A service: SHA-256 of the SPKI DER of its certificate's key. A renewed certificate keeps
+    /// it, all nodes share it, a recovery ends it (decision 43).
+    ServiceId
+);
+hex_id!(
     /// A member proposal: SHA-256 over the root that was read and the request's digest.
     ProposalId
 );

@@ -4,6 +4,7 @@
 //! Nothing here decides anything; the types exist so that host, guests, client and auditors
 //! mean the same thing by the same name.
 
+pub mod attested;
 pub mod b64;
 pub mod endpoint;
 pub mod error_body;
@@ -17,5 +18,5 @@ pub mod service;
 pub mod tables;
 
 pub use error_body::{ErrorBody, FrameworkError};
-pub use ids::{Digest, MemberId, NodeId, ProposalId, UserId};
+pub use ids::{Digest, MemberId, NodeId, ProposalId, ServiceId, UserId};
 pub use kv::TxId;

@@ -154,7 +154,7 @@ fn prepare(common: &Common, started: &'static str) -> Result<Prepared, Failure> 
         Some(dir) => EvidenceSource::Software(dir.clone()),
         None => EvidenceSource::SevGuest,
     };
-    let workload = measured::workload(&source, measured)?;
+    let workload = measured::workload(connection.service()?, &source, measured)?;
     Ok(Prepared {
         connection,
         workload,

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use client::ClientError;
 use client::attested::Workload;
 use evidence::{Collector, LaunchDocument, LaunchError, Measured, Role, SoftwareAttester};
+use model::ServiceId;
 
 /// Name of the file that fixes Spark's packages.
 const LOCK_FILE: &str = "requirements.lock";
@@ -129,12 +130,16 @@ fn copy(from: &Path, to: &Path, name: &str) -> Result<PathBuf, MeasureError> {
     Ok(copied)
 }
 
-/// A workload with a fresh key pair that shows evidence for what was prepared.
+/// A workload of `service` with a fresh key pair that shows evidence for what was prepared.
 ///
 /// # Errors
 ///
 /// [`MeasureError`] if the source cannot be opened or no key can be made.
-pub fn workload(source: &EvidenceSource, measured: Measured) -> Result<Workload, MeasureError> {
+pub fn workload(
+    service: ServiceId,
+    source: &EvidenceSource,
+    measured: Measured,
+) -> Result<Workload, MeasureError> {
     let collector = match source {
         EvidenceSource::Software(dir) => Collector::Software {
             attester: Box::new(SoftwareAttester::open(dir)?),
@@ -146,7 +151,7 @@ pub fn workload(source: &EvidenceSource, measured: Measured) -> Result<Workload,
         Ok(collected) => Ok((collected.platform, collected.attestation)),
         Err(error) => Err(crate::with_causes(&error)),
     };
-    Ok(Workload::new(Box::new(collect))?)
+    Ok(Workload::new(service, Box::new(collect))?)
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use model::ServiceId;
 use serde_json::Value as JsonValue;
 
 /// Kinds of named keys.
@@ -162,6 +163,13 @@ pub trait HostServices {
     ///
     /// [`NonceError`].
     fn check_nonce(&self, nonce: &[u8]) -> Result<u64, NonceError>;
+
+    /// Whom evidence of fresh requests must name: this service.
+    ///
+    /// # Errors
+    ///
+    /// [`CryptoError::Malformed`] if the host gives no digest, which is a fault of the host.
+    fn service(&self) -> Result<ServiceId, CryptoError>;
 
     /// Whether the node was started with `--insecure-virtual`.
     fn insecure_virtual(&self) -> bool;

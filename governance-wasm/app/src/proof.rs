@@ -1,14 +1,14 @@
 //! The evidence of a request: form, nonce, verification, bound key, signature. In this order,
 //! before any policy is looked at; a failure here writes nothing (decision 23).
 //!
-//! Source: `attestation-secrets-oidc.md` §1.1, §1.2, §1.7, §1.8; decisions 5, 6, 16, 18.
+//! Source: `attestation-secrets-oidc.md` §1.1, §1.2, §1.7, §1.8; decisions 5, 6, 16, 18, 43.
 
 use cleanroom_model::error_codes::ErrorCode;
 use cleanroom_model::policy::PolicyType;
 use cleanroom_model::tables::USED_NONCES;
-use model::b64;
-use model::evidence::{EncryptTo, Platform, SignedBy};
-use serde::Deserialize;
+use model::attested::{AttestedBody, Bound, NONCE_BYTES, quote_nonce, report_data, signed_text};
+use model::evidence::Platform;
+use model::{Digest, b64};
 use serde_json::Value as JsonValue;
 use serde_json::value::RawValue;
 
@@ -16,29 +16,8 @@ use crate::host_services::{EvidenceError, SignatureAlg, VerifiedEvidence};
 use crate::reply::Refusal;
 use crate::request::Call;
 
-/// An attested request's body. The evidence stays text: only the host reads it.
-#[derive(Default, Deserialize)]
-pub(crate) struct Body {
-    #[serde(default)]
-    pub(crate) platform: Option<String>,
-    #[serde(default)]
-    pub(crate) attestation: Option<Box<RawValue>>,
-    #[serde(default)]
-    pub(crate) encrypt: Option<EncryptTo>,
-    #[serde(default)]
-    pub(crate) sign: Option<SignedBy>,
-    #[serde(default)]
-    pub(crate) data: Option<String>,
-    #[serde(default)]
-    pub(crate) timestamp: Option<JsonValue>,
-    #[serde(default)]
-    pub(crate) nonce: Option<String>,
-    #[serde(default, rename = "runId")]
-    pub(crate) run_id: Option<String>,
-    /// Of prerequisites: the run that is asked about.
-    #[serde(default)]
-    pub(crate) run: Option<JsonValue>,
-}
+/// The evidence stays text: only the host reads it.
+pub(crate) type Body = AttestedBody<Box<RawValue>>;
 
 /// Which key the evidence must bind.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -76,8 +55,7 @@ pub(crate) struct FreshNonce {
     /// Key of its row among the used ones.
     pub(crate) key: String,
     text: String,
-    digest: Vec<u8>,
-    bytes: Vec<u8>,
+    bytes: [u8; NONCE_BYTES],
 }
 
 /// Evidence that verified, bound to a key and, if fresh, to a nonce.
@@ -241,13 +219,13 @@ fn read_nonce(
     Ok(Some(FreshNonce {
         key,
         text: text.to_owned(),
-        digest: call.host.sha256(&bytes),
-        bytes,
+        bytes: bytes.try_into().map_err(|_| invalid("a nonce has 32 bytes"))?,
     }))
 }
 
-/// Report data must be SHA-256 of the key's text, then SHA-256 of the nonce or zeros; and the key
-/// must be an RSA key, so that reports made for other purposes cannot be used here.
+/// Report data must bind the key's text, and the nonce for this very service, or nothing else with
+/// static evidence; and the key must be an RSA key, so that reports made for other purposes cannot
+/// be used here.
 fn check_binding(
     call: &Call<'_>,
     form: &Form,
@@ -258,25 +236,26 @@ fn check_binding(
     let Some(pem) = &form.key_pem else {
         return Ok(());
     };
-    let mut expected = call.host.sha256(pem.as_bytes());
-    match nonce {
-        Some(nonce) => expected.extend(&nonce.digest),
-        None => expected.extend([0; 32]),
-    }
+    let service = call.host.service()?;
+    let bound = nonce.map_or(Bound::KeyAlone, |nonce| Bound::Nonce {
+        nonce: &nonce.bytes,
+        service: &service,
+    });
+    let expected = report_data(pem, bound, |message| digest(call, message));
     if evidence.report_data != expected {
         return Err(Refusal::new(
             ErrorCode::ReportDataMismatch,
-            "report data is not SHA-256 of the key's PEM text followed by SHA-256 of the nonce",
+            format!(
+                "report data does not bind the key's PEM text and the nonce for service {service}; \
+                 evidence made for another service is not taken"
+            ),
         ));
     }
     // Not "if the quote has a nonce": one without could be old, and its registers with it.
-    if let Some(nonce) = nonce
-        && platform == Platform::SnpCvm
-        && evidence.quote_nonce != nonce.bytes
-    {
+    if nonce.is_some() && platform == Platform::SnpCvm && evidence.quote_nonce != quote_nonce(&expected) {
         return Err(Refusal::new(
             ErrorCode::NonceInvalid,
-            "the quote carries another nonce than the request",
+            "the quote's nonce is not the second half of report data",
         ));
     }
     match call.host.rsa_bits(pem) {
@@ -290,6 +269,15 @@ fn check_binding(
             format!("the bound key is not an RSA key: {error}"),
         )),
     }
+}
+
+/// SHA-256 by the host; its length is the interface's promise.
+fn digest(call: &Call<'_>, message: &[u8]) -> Digest {
+    call.host
+        .sha256(message)
+        .try_into()
+        .map(Digest)
+        .unwrap_or_default()
 }
 
 /// The attested key must have signed this very request; static requests, in the reference's form,
@@ -316,11 +304,8 @@ fn check_signature(
                 ));
             }
             let request = call.request;
-            let digest = hex::encode(call.host.sha256(&form.data));
-            text = format!(
-                "concordat-request-v1\n{}\n{}\n{}\n{timestamp}\n{digest}",
-                request.method, request.target, nonce.text
-            );
+            let data = digest(call, &form.data);
+            text = signed_text(&request.method, &request.target, &nonce.text, &timestamp, &data);
             text.as_bytes()
         }
     };

@@ -14,7 +14,7 @@ use ledger::limits;
 use model::endpoint::CallerKind;
 use model::service::{EndpointRow, ServiceInfo, ServiceStatus};
 use model::tables::{ENDPOINTS, SERVICE_INFO};
-use model::{Digest, FrameworkError};
+use model::{Digest, FrameworkError, ServiceId};
 use zeroize::Zeroizing;
 
 use crate::commit::{self, Batch, CoseClaims, Log, SealError};
@@ -321,6 +321,12 @@ impl Service {
     #[must_use]
     pub const fn node(&self) -> &NodeIdentity {
         &self.node
+    }
+
+    /// Who this service is, to workloads whose evidence must name it: SHA-256 of its public key.
+    #[must_use]
+    pub fn id(&self) -> ServiceId {
+        ServiceId(crypto::sha256(self.identity.key.spki_der()))
     }
 
     /// A secret that every process of this service derives alike, for uses outside the ledger.

@@ -48,6 +48,10 @@ impl Host for CallState {
         }))
     }
 
+    fn service_id(&mut self) -> wasmtime::Result<Vec<u8>> {
+        Ok(self.services.service()?.0.0.to_vec())
+    }
+
     fn insecure_virtual(&mut self) -> wasmtime::Result<bool> {
         Ok(self.services.settings.insecure_virtual)
     }

@@ -3,6 +3,7 @@
 use anyhow::Result;
 use crypto::native::RsaKeyPair;
 use crypto::native::wrap::unwrap;
+use model::attested::{Bound, report_data};
 use model::b64;
 use serde_json::{Value as JsonValue, json};
 use tests::outcome::{json, refused};
@@ -86,7 +87,12 @@ async fn recorded_evidence_of_a_real_container_group_opens_a_static_alternative(
 async fn evidence_of_a_development_chip_counts_where_its_root_is_trusted() -> Result<()> {
     let (trusted, other) = (Chip::new()?, Chip::new()?);
     let service = Service::open(&["ann"], std::slice::from_ref(&trusted.root)).await?;
-    let (pod, second, foreign) = (trusted.pod("pod")?, trusted.pod("second")?, other.pod("pod")?);
+    let id = service.connection()?.service()?;
+    let (pod, second, foreign) = (
+        trusted.pod(id, "pod")?,
+        trusted.pod(id, "second")?,
+        other.pod(id, "pod")?,
+    );
     service.accept_contract("c1").await?;
     service
         .accept_policy("c1", &json!({ "claims": pod.claims() }))
@@ -130,8 +136,8 @@ async fn evidence_of_a_development_chip_counts_where_its_root_is_trusted() -> Re
 #[tokio::test]
 async fn a_statement_that_nothing_signs_matches_no_ordinary_policy() -> Result<()> {
     let chip = Chip::new()?;
-    let pod = chip.pod("pod")?;
     let service = Service::open(&["ann"], &[]).await?;
+    let pod = chip.pod(service.connection()?.service()?, "pod")?;
     service.accept_contract("c1").await?;
     service
         .accept_policy("c1", &json!({ "claims": pod.claims() }))
@@ -140,10 +146,15 @@ async fn a_statement_that_nothing_signs_matches_no_ordinary_policy() -> Result<(
     let connection = service.connection()?;
     let nonce = pods::nonce(&connection).await?;
     let key = pod.workload.public_pem();
+    let service = connection.service()?;
+    let bound = Bound::Nonce {
+        nonce: &nonce,
+        service: &service,
+    };
     let statement = json!({
         "measurement": pod.claims()[pods::MEASUREMENT],
         "host_data": pod.host_data,
-        "report_data": hex::encode(evidence::report_data(key, Some(&nonce))),
+        "report_data": hex::encode(report_data(key, bound, crypto::sha256)),
     });
     let mut request: JsonValue = pod.request(key, &nonce)?;
     request["platform"] = json!("virtual");

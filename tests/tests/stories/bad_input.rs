@@ -294,8 +294,9 @@ async fn application_requests_that_are_wrong_change_nothing() -> Result<()> {
 #[tokio::test]
 async fn evidence_that_is_wrong_changes_nothing() -> Result<()> {
     let chip = Chip::new()?;
-    let (pod, other) = (chip.pod("pod")?, chip.pod("other")?);
     let mut service = Service::open(&["ann"], std::slice::from_ref(&chip.root)).await?;
+    let id = service.connection()?.service()?;
+    let (pod, other) = (chip.pod(id, "pod")?, chip.pod(id, "other")?);
     service.accept_contract("c1").await?;
     service
         .accept_policy("c1", &json!({ "claims": pod.claims() }))

@@ -19,8 +19,8 @@ async fn keys(service: &Service) -> Result<JsonValue> {
 #[tokio::test]
 async fn a_service_that_is_stopped_and_started_twice_goes_on_where_it_was() -> Result<()> {
     let chip = Chip::new()?;
-    let pod = chip.pod("pod")?;
     let mut service = Service::open(&["ann", "bob"], std::slice::from_ref(&chip.root)).await?;
+    let pod = chip.pod(service.connection()?.service()?, "pod")?;
     let identity = service.service_cert()?;
     let accepted = service.accept_contract("c1").await?;
     let policy = json!({ "claims": pod.claims(), "tokens": [{ "sub": "c1-ann", "aud": ["cloud"] }] });

@@ -48,8 +48,9 @@ fn traces(folder: &Path, text: &str) -> Result<Vec<String>> {
 #[tokio::test]
 async fn a_secret_is_in_no_file_in_clear() -> Result<()> {
     let chip = Chip::new()?;
-    let (pod, stranger) = (chip.pod("pod")?, chip.pod("stranger")?);
     let mut service = Service::open(&["ann"], std::slice::from_ref(&chip.root)).await?;
+    let id = service.connection()?.service()?;
+    let (pod, stranger) = (chip.pod(id, "pod")?, chip.pod(id, "stranger")?);
     service.accept_contract("c1").await?;
     service.draft("c2", &json!({ "purpose": PUBLIC })).await?;
     service

@@ -11,6 +11,7 @@ use governance_app::{
     CryptoError, EvidenceError, HostServices, KeyKind, NonceError, SignatureAlg, VerifiedEvidence,
 };
 use model::evidence::Platform;
+use model::{Digest, ServiceId};
 use serde_json::Value as JsonValue;
 
 /// A node started with or without `--insecure-virtual`; `virtual` evidence is accepted either way,
@@ -21,6 +22,9 @@ pub struct NativeHost {
     keys: RefCell<BTreeMap<String, RsaKeyPair>>,
     minted: Cell<u64>,
 }
+
+/// This service.
+pub const SERVICE: ServiceId = ServiceId(Digest([0x5e; 32]));
 
 const NONCE_LIFE_MS: u64 = 300_000;
 
@@ -176,6 +180,10 @@ impl HostServices for NativeHost {
             return Err(NonceError::Expired);
         }
         Ok(expiry)
+    }
+
+    fn service(&self) -> Result<ServiceId, CryptoError> {
+        Ok(SERVICE)
     }
 
     fn insecure_virtual(&self) -> bool {

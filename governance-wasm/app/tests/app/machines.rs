@@ -17,13 +17,14 @@ fn register(digit: char) -> String {
 /// Fresh evidence of a VM whose fourth register says who it is.
 fn proof(world: &mut World, workload: &Workload, quoted: Option<&[u8]>) -> JsonValue {
     let nonce = world.nonce();
+    let data = report_data(&workload.pem, Some(&nonce));
     let digit = workload.host_data.chars().next().unwrap();
     json!({
         "platform": "snp-cvm",
         "attestation": {"machine": {
-            "userData": hex::encode(report_data(&workload.pem, Some(&nonce))),
+            "userData": hex::encode(data),
             "claims": {"pcr4": register(digit)},
-            "nonce": b64::encode(quoted.unwrap_or(&nonce)),
+            "nonce": b64::encode(quoted.unwrap_or(&data[32..])),
         }},
         "encrypt": workload.key_field(),
         "nonce": b64::encode(&nonce),
@@ -52,7 +53,7 @@ fn write(world: &mut World, digit: char, method: &str, target: &str, data: JsonV
 }
 
 #[test]
-fn a_quote_carries_the_requests_nonce() {
+fn a_quotes_nonce_is_the_second_half_of_report_data() {
     let mut world = World::new();
     world.accept_contract("c1", json!(1));
     welcome(&mut world, "default", 'a', json!({}));
@@ -63,6 +64,12 @@ fn a_quote_carries_the_requests_nonce() {
         refused.is(400, "NonceInvalid");
         assert!(!refused.wrote);
     }
+    // The service's nonce itself, as it was before quotes named a service.
+    let mut body = proof(&mut world, &workload('a'), None);
+    body["attestation"]["machine"]["nonce"] = body["nonce"].clone();
+    world
+        .post(&Caller::Anonymous, SECRET, body)
+        .is(400, "NonceInvalid");
 }
 
 #[test]

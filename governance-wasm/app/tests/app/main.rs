@@ -11,6 +11,7 @@
 
 mod admission;
 mod alternatives;
+mod attested_requests;
 mod contracts;
 mod delegates;
 mod documents;

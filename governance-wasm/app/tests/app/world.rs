@@ -16,15 +16,15 @@ use governance_app::{Caller, Principal, Request};
 use kv::access::{Context, access, classify};
 use kv::store::Store;
 use kv::{Denied, Entry, Json, Pair, RawEntry, Read, TxId, Versioned, Write, WriteSet};
-use model::MemberId;
-use model::b64;
+use model::attested::{self, Bound};
 use model::member::{MemberInfo, MemberStatus};
 use model::proposal::{ProposalInfo, ProposalState};
 use model::service::JwtIssuer;
 use model::tables::{JWT_ISSUERS, MEMBER_CERTS, MEMBER_INFO, PROPOSALS};
+use model::{MemberId, ServiceId, b64};
 use serde_json::{Value as JsonValue, json};
 
-use crate::host::NativeHost;
+use crate::host::{NativeHost, SERVICE};
 use crate::routes::route;
 
 /// 2026-11-21, in Unix milliseconds.
@@ -227,14 +227,16 @@ pub fn workload(digit: char) -> Workload {
     }
 }
 
-/// Report data: digest of the key's text, digest of the nonce or zeros.
+/// Report data of a workload that speaks to this service, or of one that names none.
 pub fn report_data(pem: &str, nonce: Option<&[u8]>) -> [u8; 64] {
-    let mut data = [0; 64];
-    data[..32].copy_from_slice(&crypto::sha256(pem.as_bytes()).0);
-    if let Some(nonce) = nonce {
-        data[32..].copy_from_slice(&crypto::sha256(nonce).0);
-    }
-    data
+    report_data_for(&SERVICE, pem, nonce)
+}
+
+/// Report data of a workload that speaks to `service`.
+pub fn report_data_for(service: &ServiceId, pem: &str, nonce: Option<&[u8]>) -> [u8; 64] {
+    let nonce: Option<&[u8; 32]> = nonce.map(|nonce| nonce.try_into().unwrap());
+    let bound = nonce.map_or(Bound::KeyAlone, |nonce| Bound::Nonce { nonce, service });
+    attested::report_data(pem, bound, crypto::sha256)
 }
 
 /// Evidence of platform `virtual`.
@@ -576,10 +578,12 @@ impl World {
     ) -> JsonValue {
         let data = data.to_string();
         let timestamp = self.host.now_ms.get().to_string();
-        let message = format!(
-            "concordat-request-v1\n{method}\n/app{target}\n{}\n{timestamp}\n{}",
+        let message = attested::signed_text(
+            method,
+            &format!("/app{target}"),
             body["nonce"].as_str().unwrap(),
-            crypto::sha256(data.as_bytes())
+            &timestamp,
+            &crypto::sha256(data.as_bytes()),
         );
         let signature = workload.sign(message.as_bytes());
         body["sign"] = json!({ "publicKey": body["encrypt"]["publicKey"], "signature": signature });

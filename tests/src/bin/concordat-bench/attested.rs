@@ -12,6 +12,7 @@ use client::attested::Workload;
 use crypto::native::RsaKeyPair;
 use evidence::launch::Measured as Launched;
 use evidence::{Role, SoftwareAttester};
+use model::ServiceId;
 use model::b64;
 use model::evidence::Platform;
 use serde_json::{Value as JsonValue, json};
@@ -73,8 +74,8 @@ pub(crate) async fn measure(
             let secret = put_secret(service, run).await?;
             let mut loops = Vec::new();
             for _ in 0..connections {
-                let workload = workload(&attester, &launched)?;
                 let connection = service.connection(None)?;
+                let workload = workload(connection.service()?, &attester, &launched)?;
                 let (events, secret) = (events.clone(), secret.clone());
                 loops.push(async move {
                     let until = Instant::now() + duration;
@@ -126,14 +127,17 @@ fn development_chip(service: &Service) -> Result<(Arc<SoftwareAttester>, Launche
     Ok((Arc::new(attester), launched))
 }
 
-fn workload(attester: &Arc<SoftwareAttester>, launched: &Launched) -> Result<Workload> {
+fn workload(service: ServiceId, attester: &Arc<SoftwareAttester>, launched: &Launched) -> Result<Workload> {
     let (attester, launched) = (Arc::clone(attester), launched.clone());
-    Ok(Workload::new(Box::new(move |report_data| {
-        let attestation = attester
-            .attest(&launched, report_data)
-            .map_err(|e| e.to_string())?;
-        Ok((Platform::SnpCaci, attestation))
-    }))?)
+    Ok(Workload::new(
+        service,
+        Box::new(move |report_data| {
+            let attestation = attester
+                .attest(&launched, report_data)
+                .map_err(|e| e.to_string())?;
+            Ok((Platform::SnpCaci, attestation))
+        }),
+    )?)
 }
 
 /// Evidence that a real container group showed once, with the key pair that it binds; both are
