@@ -117,9 +117,23 @@ pub struct DocumentDecision {
     pub approvers: Vec<Person>,
     /// Ballots so far, in order.
     pub ballots: Vec<ApproverBallot>,
+    /// Of a query: the documents that it names, as those who accepted it saw them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frozen: Option<Vec<FrozenDocument>>,
     /// The user proposal it came by, if it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proposal_id: Option<Identifier>,
+}
+
+/// A document as somebody saw it.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct FrozenDocument {
+    /// The document.
+    pub id: DocumentId,
+    /// The draft's version.
+    pub version: TxId,
+    /// Hex SHA-256 of the document's data as stored.
+    pub digest: String,
 }
 
 /// A user proposal to accept a document. Its state follows from the document's decision.

@@ -11,6 +11,7 @@ use cleanroom_model::tables::{
 use kv::{Json, TxId, Write};
 
 use crate::caller::{self, Known};
+use crate::frozen;
 use crate::reply::Refusal;
 use crate::request::Call;
 
@@ -173,6 +174,7 @@ pub(crate) fn propose(
         version: loaded.version,
         approvers: loaded.approvers(call)?,
         ballots: Vec::new(),
+        frozen: frozen::freeze(call, loaded, None)?,
         proposal_id: Some(proposal_id),
     };
     DOCUMENT_DECISIONS.put(changes, &loaded.key, &Json(decision.clone()))?;
@@ -196,6 +198,7 @@ pub(crate) fn cast(
             version: loaded.version,
             approvers: loaded.approvers(call)?,
             ballots: Vec::new(),
+            frozen: None,
             proposal_id: None,
         },
     };
@@ -237,6 +240,9 @@ pub(crate) fn cast(
                 loaded.version
             ),
         ));
+    }
+    if ballot == Ballot::Accepted {
+        decision.frozen = frozen::freeze(call, loaded, decision.frozen.as_deref())?;
     }
     decision.ballots.push(ApproverBallot {
         approver_id: known.person.id().clone(),

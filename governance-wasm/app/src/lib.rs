@@ -14,6 +14,7 @@ mod dispatch;
 mod document_state;
 mod documents;
 mod events;
+mod frozen;
 mod host_services;
 mod issuer;
 mod launcher;

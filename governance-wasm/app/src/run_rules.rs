@@ -15,7 +15,7 @@ use cleanroom_model::error_codes::ErrorCode;
 use cleanroom_model::ids::{ContractId, DocumentId, RunId};
 use cleanroom_model::person::Person;
 use cleanroom_model::policy::WorkloadRole;
-use cleanroom_model::tables::{DocumentUse, RunDocument, RunRecord};
+use cleanroom_model::tables::{DocumentUse, FrozenDocument, RunDocument, RunRecord};
 use kv::Pair;
 use serde_json::{Value as JsonValue, json};
 
@@ -23,6 +23,7 @@ use crate::alternatives::{self, Placed};
 use crate::consent::{self, Consent, DocumentOption};
 use crate::document_state::{self, Loaded};
 use crate::documents;
+use crate::frozen::{self, data_text};
 use crate::launcher::Launcher;
 use crate::reply::Refusal;
 use crate::request::Call;
@@ -134,11 +135,6 @@ pub(crate) fn evaluate(
     })
 }
 
-/// Documents of datasets and queries are JSON text.
-fn data_text(loaded: &Loaded) -> &str {
-    loaded.draft.data.as_str().unwrap_or_default()
-}
-
 /// Inputs in the query's order, then the sink.
 fn load_datasets(
     call: &Call<'_>,
@@ -233,6 +229,8 @@ fn check_approvals(
                     .collect(),
             ));
         }
+        // Names are not enough: approvers accepted these very documents with the query.
+        frozen::require_covered(query, &frozen::seen(call, dataset))?;
     }
     Ok(())
 }
@@ -298,6 +296,15 @@ pub(crate) fn recheck(call: &Call<'_>, contract: &ContractId, record: &RunRecord
     consent::contract_execution(call, contract)?.require()?;
     for used in &record.documents {
         let loaded = document_state::load(call, &Pair(contract.clone(), used.id.clone()))?;
+        if loaded
+            .as_ref()
+            .is_some_and(|loaded| loaded.version != used.version)
+        {
+            return Err(Refusal::new(
+                ErrorCode::UserDocumentModified,
+                format!("document {} is not the one that was admitted", used.id),
+            ));
+        }
         consent::document_consent(call, &used.id, loaded.as_ref(), DocumentOption::Execution)?.require()?;
     }
     Ok(())
@@ -463,12 +470,15 @@ fn pod_alternative(call: &Call<'_>, contract: &ContractId, request: &RunRequest)
 }
 
 fn run_documents(call: &Call<'_>, query: &Loaded, used: &[Used]) -> Vec<RunDocument> {
-    let entry = |loaded: &Loaded, used_as, view: Option<&ViewName>| RunDocument {
-        id: loaded.key.1.clone(),
-        version: loaded.version,
-        used_as,
-        view: view.map(ToString::to_string),
-        digest: hex::encode(call.host.sha256(data_text(loaded).as_bytes())),
+    let entry = |loaded: &Loaded, used_as, view: Option<&ViewName>| {
+        let FrozenDocument { id, version, digest } = frozen::seen(call, loaded);
+        RunDocument {
+            id,
+            version,
+            used_as,
+            view: view.map(ToString::to_string),
+            digest,
+        }
     };
     std::iter::once(entry(query, DocumentUse::Query, None))
         .chain(

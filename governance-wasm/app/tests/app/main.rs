@@ -11,6 +11,7 @@
 
 mod admission;
 mod alternatives;
+mod approvals;
 mod attested_requests;
 mod contracts;
 mod delegates;
@@ -27,4 +28,5 @@ mod secrets;
 mod tokens;
 mod user_proposals;
 mod users;
+mod workloads;
 mod world;

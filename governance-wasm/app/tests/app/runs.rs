@@ -11,7 +11,7 @@ pub(crate) const LAUNCHER: char = 'a';
 pub(crate) const POD: char = 'b';
 const OWNERS: [(&str, &str); 3] = [("flights", "una"), ("weather", "ugo"), ("planes", "uma")];
 
-fn dataset(owner: &str, name: &str, mode: &str, privacy: JsonValue) -> JsonValue {
+pub(crate) fn dataset(owner: &str, name: &str, mode: &str, privacy: JsonValue) -> JsonValue {
     let configuration = b64::encode(br#"{"KeyType":"DEK","EncryptionMode":"CSE"}"#);
     json!({
         "name": name,
@@ -34,7 +34,7 @@ fn dataset(owner: &str, name: &str, mode: &str, privacy: JsonValue) -> JsonValue
     })
 }
 
-fn query(statement: &str) -> JsonValue {
+pub(crate) fn query(statement: &str) -> JsonValue {
     query_with(
         statement,
         json!({"limit": {"type": "long", "default": 5, "max": 10}}),
@@ -61,7 +61,13 @@ fn query_with(statement: &str, parameters: JsonValue) -> JsonValue {
     }})
 }
 
-fn publish(world: &mut World, owner: &str, id: &str, data: &JsonValue, approvers: &[&str]) -> String {
+pub(crate) fn publish(
+    world: &mut World,
+    owner: &str,
+    id: &str,
+    data: &JsonValue,
+    approvers: &[&str],
+) -> String {
     let approvers: Vec<JsonValue> = approvers.iter().map(|who| as_approver(&user(who))).collect();
     let path = format!("/contracts/c1/userdocuments/{id}");
     let put = world.put(
@@ -74,7 +80,7 @@ fn publish(world: &mut World, owner: &str, id: &str, data: &JsonValue, approvers
     version
 }
 
-fn accept(world: &mut World, who: &str, id: &str, version: &str) {
+pub(crate) fn accept(world: &mut World, who: &str, id: &str, version: &str) {
     let path = format!("/contracts/c1/userdocuments/{id}/ballot");
     world
         .post(
@@ -86,7 +92,7 @@ fn accept(world: &mut World, who: &str, id: &str, version: &str) {
 }
 
 /// Everything but the query: contract, policy, datasets with their keys, sink.
-fn world() -> World {
+pub(crate) fn world() -> World {
     let mut world = World::new();
     world.accept_contract("c1", json!(1));
     world.welcome("c1", "launcher", &workload(LAUNCHER), json!({"role": "launcher"}));
