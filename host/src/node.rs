@@ -1,7 +1,9 @@
 //! From two directories to a running service: genesis if there is no ledger yet, else resume.
 //!
 //! The order on disk is what matters: the sealed identity is synced before the first entry under
-//! a new ledger secret is, so no entry is ever written that the node could not read again.
+//! a new ledger secret is, so no entry is ever written that the node could not read again. Once
+//! that entry is synced it is noted in the identity, before anything is answered: from then on no
+//! older copy of the ledger is started from.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -14,6 +16,7 @@ use host_core::identity::{IdentityError, decode_identity};
 use host_core::resume::ResumeError;
 use host_core::shares::Entropy;
 use host_core::{Batch, Genesis, Guests, NodeSetup, Resume, Service, Settings};
+use kv::TxId;
 use model::node::{QuoteFormat, QuoteInfo, RpcInterface};
 use model::{NodeId, ServiceId, b64};
 use serde_json::json;
@@ -89,6 +92,20 @@ pub enum StartError {
         ledger: PathBuf,
         /// The state directory.
         state: PathBuf,
+    },
+    /// The ledger lacks what was once synced to it: an older copy, or none.
+    #[error(
+        "LedgerBehind: the ledger in {ledger} does not hold entry {boot}, which the sealed identity in {state} \
+         wrote and synced: it is an older copy, a fork, or not there. Restore the ledger that holds this entry. \
+         To begin a new service instead, under a new identity, use another state directory"
+    )]
+    LedgerBehind {
+        /// The ledger's directory.
+        ledger: PathBuf,
+        /// The state directory.
+        state: PathBuf,
+        /// The last boot entry that was synced.
+        boot: TxId,
     },
     /// The ledger directory.
     #[error(transparent)]
@@ -193,11 +210,17 @@ fn load(start: &Start, keys: &SealedKeys) -> Result<(LedgerFiles, Option<Resume<
         }
         return Ok((files, None));
     };
-    let (key, secrets) = decode_identity(&plain)?;
-    let mut resume = Resume::new(&Native, key, secrets);
+    let mut resume = Resume::new(&Native, decode_identity(&plain)?);
     let files = LedgerFiles::load(&start.ledger_dir, |entry| {
         resume.feed(entry).map_err(StartError::from)
     })?;
+    if let Some(boot) = resume.missing() {
+        return Err(StartError::LedgerBehind {
+            ledger: start.ledger_dir.clone(),
+            state: start.state_dir.clone(),
+            boot: boot.id,
+        });
+    }
     let resume = resume.last_signed().is_some().then_some(resume);
     Ok((files, resume))
 }
@@ -212,8 +235,9 @@ fn run(
     limits: QueueLimits,
     resumed: bool,
 ) -> Result<Running, StartError> {
-    keys.store(&service.identity_plain()?)?;
+    keys.store(&service.identity_before_boot()?)?;
     files.append(batch)?;
+    keys.store(&service.identity_after_boot()?)?;
     let node = service.node();
     let node_key = node.key.to_pkcs8_der()?;
     let nonce_secret = service.derive_secret(b"nonces")?;

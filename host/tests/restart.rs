@@ -17,6 +17,7 @@ use crypto::x509::Certificate;
 use host::executor::{QueueLimits, Unavailable};
 use host::ledger_files::LedgerFilesError;
 use host::node::{self, Running, Start, StartError};
+use host::sealed_keys::SealedKeys;
 use host_core::guests::Validation;
 use host_core::{
     AppRequest, AppResponse, Call, Component, Failed, Genesis, GenesisMember, GuestFailure, Guests,
@@ -148,6 +149,12 @@ async fn write(node: &Running, member: &Member) -> kv::TxId {
     let outcome = node.handle.submit(call(node, member)).await.unwrap();
     assert_eq!(outcome.reply.status, 200);
     outcome.tx
+}
+
+async fn stop(node: Running) -> bool {
+    tokio::task::spawn_blocking(|| node.executor.stop())
+        .await
+        .unwrap()
 }
 
 /// The files as they are, without a clean stop: what a killed process leaves.
@@ -333,23 +340,83 @@ fn what_a_service_begins_with_is_asked_for_once() {
     assert!(node.resumed);
 }
 
-#[test]
-fn an_identity_whose_ledger_is_elsewhere_is_never_lost() {
+/// What somebody who can write the ledger's directory, and not the sealed identity, tries.
+#[tokio::test]
+async fn an_older_copy_of_the_ledger_alone_is_not_started_from() {
     let dir = tempfile::tempdir().unwrap();
-    let mut earlier = Vec::new();
-    for _ in 0..3 {
-        let node = start_in(dir.path(), Some(&member())).unwrap();
-        assert!(!node.resumed);
-        assert!(node.executor.stop());
-        earlier.push(fs::read(dir.path().join("node/sealed_identity")).unwrap());
+    let member = member();
+    let node = start_in(dir.path(), Some(&member)).unwrap();
+    let first = write(&node, &member).await;
+    assert!(stop(node).await);
+    let old = as_killed(dir.path());
+    let mut told = Vec::new();
+    for _ in 0..2 {
+        let node = start_in(dir.path(), None).unwrap();
+        told.push(write(&node, &member).await);
+        assert!(stop(node).await);
+    }
+    let newest = as_killed(dir.path());
+    for older in [Some(old.path()), None] {
         fs::remove_dir_all(dir.path().join("ledger")).unwrap();
+        fs::create_dir(dir.path().join("ledger")).unwrap();
+        for item in older
+            .into_iter()
+            .flat_map(|old| fs::read_dir(old.join("ledger")).unwrap())
+        {
+            let item = item.unwrap();
+            fs::copy(item.path(), dir.path().join("ledger").join(item.file_name())).unwrap();
+        }
+        let before = files(dir.path());
+        let sealed = fs::read(dir.path().join("node/sealed_identity")).unwrap();
+        let Err(StartError::LedgerBehind { boot, .. }) = start_in(dir.path(), Some(&member)) else {
+            panic!("an older copy was started from");
+        };
+        assert_eq!(boot.view, told[1].view);
+        assert_eq!(files(dir.path()), before, "nothing was written");
+        assert_eq!(fs::read(dir.path().join("node/sealed_identity")).unwrap(), sealed);
     }
-    for (number, identity) in (1..3).zip(&earlier) {
-        let kept = dir
-            .path()
-            .join(format!("node/sealed_identity.set_aside.{number}"));
-        assert_eq!(&fs::read(kept).unwrap(), identity);
+    // The one that holds the entry is.
+    let again = start_in(newest.path(), None).unwrap();
+    for id in told.iter().chain([&first]) {
+        assert_eq!(again.handle.state().status_of(*id), TxStatus::Committed);
     }
+}
+
+/// Set back to a point behind the last boot entry: nobody can notice that here, but no id that was
+/// told comes to mean something else.
+#[tokio::test]
+async fn no_transaction_id_ever_means_two_things_under_one_state_folder() {
+    let dir = tempfile::tempdir().unwrap();
+    let member = member();
+    let node = start_in(dir.path(), Some(&member)).unwrap();
+    let old = as_killed(dir.path());
+    let told = write(&node, &member).await;
+    assert!(stop(node).await);
+    fs::remove_dir_all(dir.path().join("ledger")).unwrap();
+    fs::rename(old.path().join("ledger"), dir.path().join("ledger")).unwrap();
+    let again = start_in(dir.path(), None).unwrap();
+    let new = write(&again, &member).await;
+    assert!(new.view > told.view);
+    assert_eq!(again.handle.state().status_of(told), TxStatus::Invalid);
+}
+
+/// A state folder of a build that did not note its boot entries.
+#[tokio::test]
+async fn a_state_folder_without_marks_keeps_starting() {
+    let dir = tempfile::tempdir().unwrap();
+    let member = member();
+    let node = start_in(dir.path(), Some(&member)).unwrap();
+    let id = write(&node, &member).await;
+    assert!(stop(node).await);
+    let keys = SealedKeys::insecure_virtual(&dir.path().join("node")).unwrap();
+    let marked = keys.load().unwrap().unwrap();
+    let key_end = 12 + usize::try_from(u32::from_le_bytes(marked[8..12].try_into().unwrap())).unwrap();
+    let old = [b"CCDT-ID1", &marked[8..key_end], &marked[key_end + 57..]].concat();
+    keys.store(&old).unwrap();
+    drop(keys);
+    let again = start_in(dir.path(), None).unwrap();
+    assert!(again.resumed);
+    assert_eq!(again.handle.state().status_of(id), TxStatus::Committed);
 }
 
 #[tokio::test]

@@ -185,6 +185,7 @@ impl Service {
             settings,
             entropy,
             views: Vec::new(),
+            earlier_boot: None,
         };
         let writes = tx.into_write_set();
         ledger::limits::check(&writes)?;

@@ -23,7 +23,7 @@ use zeroize::Zeroizing;
 
 use crate::commit::{Batch, Log, LogStart, SealError};
 use crate::genesis::{NodeError, NodeSetup, put_node};
-use crate::identity::{LedgerSecrets, ServiceIdentity};
+use crate::identity::{BootMark, LedgerSecrets, Marks, SealedIdentity, ServiceIdentity};
 use crate::service::{Parts, Service, Settings};
 use crate::shares::{self, Entropy, ShareError};
 use crate::state::Proofs;
@@ -38,6 +38,9 @@ pub enum ResumeError {
     /// The ledger holds no signature.
     #[error("the ledger holds no signed entry to resume from")]
     NothingSigned,
+    /// The ledger is an older copy than the one that this identity wrote, or a fork of it.
+    #[error("the ledger does not hold entry {0}, which this identity wrote and synced")]
+    LedgerBehind(TxId),
     /// The sealed identity belongs to another service.
     #[error("the sealed identity is not the one that the ledger names")]
     OtherIdentity,
@@ -69,19 +72,24 @@ pub struct Resume<'v> {
     replay: Replay<'v>,
     key: EcKeyPair,
     secrets: LedgerSecrets,
+    marks: Marks,
+    /// Whether the entry of `marks.boot` was replayed, with its root.
+    holds_boot: bool,
     store: Store,
     tree: Tree,
     views: Vec<TxId>,
 }
 
 impl<'v> Resume<'v> {
-    /// At the beginning of a ledger; `key` and `secrets` are the sealed identity's.
+    /// At the beginning of the ledger that `identity` is said to have written.
     #[must_use]
-    pub fn new(verifier: &'v dyn VerifySignature, key: EcKeyPair, secrets: LedgerSecrets) -> Self {
+    pub fn new(verifier: &'v dyn VerifySignature, identity: SealedIdentity) -> Self {
         Self {
             replay: Replay::new(verifier),
-            key,
-            secrets,
+            key: identity.key,
+            secrets: identity.secrets,
+            marks: identity.marks,
+            holds_boot: false,
             store: Store::default(),
             tree: Tree::default(),
             views: Vec::new(),
@@ -109,9 +117,21 @@ impl<'v> Resume<'v> {
             {
                 self.views.push(transaction.id);
             }
+            if let Some(boot) = self.marks.boot
+                && boot.id == transaction.id
+            {
+                self.holds_boot = self.tree.root() == boot.root;
+            }
             self.store.apply(transaction.id, &transaction.writes);
         }
         Ok(())
+    }
+
+    /// The boot entry that this identity synced and that the ledger, as fed so far, does not hold
+    /// under a signature. Such a ledger must not be written: what it lacks was answered for.
+    #[must_use]
+    pub fn missing(&self) -> Option<BootMark> {
+        self.marks.boot.filter(|_| !self.holds_boot)
     }
 
     /// The last signed entry: everything behind it is to be cut off the files.
@@ -126,7 +146,8 @@ impl<'v> Resume<'v> {
         &self.store
     }
 
-    /// Goes on behind the last signature: boot entry and a signature.
+    /// Goes on behind the last signature: boot entry and a signature, in a view above any that is
+    /// in the files or that this identity was ever started in.
     ///
     /// `secret` is a fresh ledger secret, `now` Unix seconds.
     ///
@@ -144,7 +165,11 @@ impl<'v> Resume<'v> {
     ) -> Result<(Service, Batch), ResumeError> {
         let report = self.replay.report();
         let last = report.last_signed.ok_or(ResumeError::NothingSigned)?;
-        let boot = TxId::new(report.view_max.max(last.view) + 1, last.seqno + 1);
+        if let Some(boot) = self.missing() {
+            return Err(ResumeError::LedgerBehind(boot.id));
+        }
+        let view = report.view_max.max(last.view).max(self.marks.view);
+        let boot = TxId::new(view + 1, last.seqno + 1);
         let mut tx = Transaction::new(self.store.clone(), Context::Host, boot);
         let info = service_info(&tx, &self.key)?;
         let identity = ServiceIdentity {
@@ -184,6 +209,7 @@ impl<'v> Resume<'v> {
             settings,
             entropy,
             views: self.views,
+            earlier_boot: self.marks.boot,
         };
         let writes = tx.into_write_set();
         ledger::limits::check(&writes)?;

@@ -20,7 +20,7 @@ use zeroize::Zeroizing;
 use crate::commit::{self, Batch, CoseClaims, Log, SealError};
 use crate::governance::{Governing, Refusal};
 use crate::guests::{AppRequest, Caller, Component, Guests};
-use crate::identity::{NodeIdentity, ServiceIdentity, encode_identity};
+use crate::identity::{BootMark, Marks, NodeIdentity, ServiceIdentity, encode_identity};
 use crate::member_request::MemberRequest;
 use crate::reply::{Outcome, Reply};
 use crate::shares::Entropy;
@@ -78,7 +78,9 @@ pub struct Service {
     status: ServiceStatus,
     routes: BTreeMap<String, Route>,
     views: Arc<[TxId]>,
-    startup_seqno: u64,
+    /// The first entry of this process.
+    boot: BootMark,
+    earlier_boot: Option<BootMark>,
     /// Last signature and the root it is over.
     committed: TxId,
     root: Digest,
@@ -94,6 +96,8 @@ pub(crate) struct Parts {
     pub(crate) settings: Settings,
     pub(crate) entropy: Entropy,
     pub(crate) views: Vec<TxId>,
+    /// The last boot entry before this one that is known to be on disk.
+    pub(crate) earlier_boot: Option<BootMark>,
 }
 
 impl Service {
@@ -107,7 +111,11 @@ impl Service {
         let mut views = parts.views;
         views.push(parts.log.next());
         let mut service = Self {
-            startup_seqno: parts.log.next().seqno,
+            boot: BootMark {
+                id: parts.log.next(),
+                root: Digest::ZERO,
+            },
+            earlier_boot: parts.earlier_boot,
             cert_pem: Arc::from(parts.identity.cert_pem.as_str()),
             store: parts.store,
             log: parts.log,
@@ -124,6 +132,7 @@ impl Service {
         service.append(first, flags);
         service.status = service.read_status();
         let batch = service.seal(now)?.expect("the first transaction is pending");
+        service.boot.root = service.root;
         Ok((service, batch))
     }
 
@@ -312,7 +321,7 @@ impl Service {
             service_cert_pem: Arc::clone(&self.cert_pem),
             node_id: self.node.id(),
             views: Arc::clone(&self.views),
-            startup_seqno: self.startup_seqno,
+            startup_seqno: self.boot.id.seqno,
             proofs: Arc::clone(self.log.proofs()),
         }
     }
@@ -340,13 +349,32 @@ impl Service {
         Ok(Zeroizing::new(crypto::hmac_sha256(&key, label)))
     }
 
-    /// The plain text of the sealed identity. It must be sealed and on disk before the first
-    /// batch is.
+    /// The plain text of the identity as it must be sealed and on disk before the first batch is:
+    /// with the view of this start, and the last boot entry that is known to be on disk already.
     ///
     /// # Errors
     ///
     /// [`KeyError`] if the service key cannot be exported.
-    pub fn identity_plain(&self) -> Result<Zeroizing<Vec<u8>>, KeyError> {
-        encode_identity(&self.identity.key, self.log.secrets())
+    pub fn identity_before_boot(&self) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+        self.identity_plain(self.earlier_boot)
+    }
+
+    /// The plain text of the identity as it must be sealed and on disk once the first batch is,
+    /// and before anything is answered. Sealed any earlier, it would refuse its own ledger after a
+    /// crash in between.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError`] if the service key cannot be exported.
+    pub fn identity_after_boot(&self) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+        self.identity_plain(Some(self.boot))
+    }
+
+    fn identity_plain(&self, boot: Option<BootMark>) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+        let marks = Marks {
+            view: self.boot.id.view,
+            boot,
+        };
+        encode_identity(&self.identity.key, self.log.secrets(), marks)
     }
 }

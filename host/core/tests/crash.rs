@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use crypto::native::aead::unwrap_ledger_secret;
 use crypto::native::{EcKeyPair, Native};
 use crypto::shares::{Share, join};
-use host_core::identity::decode_identity;
+use host_core::identity::{BootMark, Marks, SealedIdentity, decode_identity};
 use host_core::resume::ResumeError;
 use host_core::{Call, Service, TxStatus};
 use kv::{Singleton, TxId};
@@ -48,11 +48,11 @@ fn simulate(seed: u64) {
     let start = TestService::open();
     let member = &start.members[0];
     let mut disk = start.ledger.clone();
-    let mut identity = start.service.identity_plain().unwrap();
+    let mut identity = start.service.identity_after_boot().unwrap();
     let (mut service, first, signed) = resume(&identity, &disk).unwrap();
     disk.truncate(signed);
-    identity = service.identity_plain().unwrap();
     disk.extend(&first.bytes);
+    identity = service.identity_after_boot().unwrap();
     let mut replied: BTreeMap<String, String> = BTreeMap::new();
     let mut last_replied = first.last;
     for round in 0..12 {
@@ -85,7 +85,7 @@ fn simulate(seed: u64) {
             replied.extend(writes);
         }
         service = again;
-        identity = service.identity_plain().unwrap();
+        identity = service.identity_before_boot().unwrap();
         check(&service, &replied, last_replied);
         if choices.below(3) == 0 {
             // And stops once more during the boot entry.
@@ -94,11 +94,15 @@ fn simulate(seed: u64) {
             let (again, boot, signed) = resume(&identity, &disk).unwrap();
             disk.truncate(signed);
             service = again;
-            identity = service.identity_plain().unwrap();
+            identity = service.identity_before_boot().unwrap();
             check(&service, &replied, last_replied);
             disk.extend(&boot.bytes);
         } else {
             disk.extend(&boot.bytes);
+        }
+        // And stops once more before the boot entry is noted, or does not.
+        if choices.below(2) == 0 {
+            identity = service.identity_after_boot().unwrap();
         }
     }
     replay(&disk);
@@ -143,10 +147,9 @@ fn the_same_entries_give_the_same_state() {
     }
     let original = service.service.state();
     replay(&service.ledger);
-    let identity = service.service.identity_plain().unwrap();
+    let identity = service.service.identity_after_boot().unwrap();
     let replayed = |ledger: &[u8]| {
-        let (key, secrets) = decode_identity(&identity).unwrap();
-        let mut resume = host_core::Resume::new(&Native, key, secrets);
+        let mut resume = host_core::Resume::new(&Native, decode_identity(&identity).unwrap());
         let mut rest = ledger;
         while !rest.is_empty() {
             let (entry, next) = entry::parse(rest).unwrap();
@@ -188,7 +191,7 @@ fn a_restart_keeps_the_service_and_changes_the_node() {
         TxStatus::Unknown
     );
     // The old secret is stored under the new one, and shares of the new one are out.
-    let (_, secrets) = decode_identity(&resumed.identity_plain().unwrap()).unwrap();
+    let SealedIdentity { secrets, .. } = decode_identity(&resumed.identity_after_boot().unwrap()).unwrap();
     let (first, newest) = secrets.latest().unwrap();
     assert_eq!(first, boot.first.seqno);
     let row = tables::HISTORICAL_LEDGER_SECRET
@@ -215,7 +218,7 @@ fn recover(members: &TestService, service: &Service) {
         .unwrap()
         .unwrap()
         .0;
-    let (_, secrets) = decode_identity(&service.identity_plain().unwrap()).unwrap();
+    let SealedIdentity { secrets, .. } = decode_identity(&service.identity_after_boot().unwrap()).unwrap();
     let wrapped = b64::decode(&shares.wrapped_latest_ledger_secret).unwrap();
     let own = |at: usize| {
         let member = &members.members[at];
@@ -348,17 +351,81 @@ fn a_ledger_that_was_touched_is_not_resumed() {
 #[test]
 fn another_services_identity_does_not_resume_a_ledger() {
     let service = TestService::open();
-    let (_, secrets) = decode_identity(&service.service.identity_plain().unwrap()).unwrap();
+    let SealedIdentity { secrets, .. } =
+        decode_identity(&service.service.identity_after_boot().unwrap()).unwrap();
     let stranger = EcKeyPair::generate(crypto::native::Curve::P384).unwrap();
-    let forged = host_core::identity::encode_identity(&stranger, &secrets).unwrap();
+    let forged = host_core::identity::encode_identity(&stranger, &secrets, Marks::default()).unwrap();
     assert!(matches!(
         resume(&forged, &service.ledger),
         Err(ResumeError::OtherIdentity)
     ));
     assert!(matches!(
-        resume(&service.service.identity_plain().unwrap(), b""),
+        resume(&service.service.identity_before_boot().unwrap(), b""),
         Err(ResumeError::NothingSigned)
     ));
+}
+
+#[test]
+fn a_ledger_cut_below_the_last_boot_entry_is_behind() {
+    let service = TestService::open();
+    let (second, boot, _) = service.resume(&service.ledger).unwrap();
+    let sealed = second.identity_after_boot().unwrap();
+    // The older copy is whole and well signed; only the identity knows that it is older.
+    let behind = |ledger: &[u8]| match resume(&sealed, ledger) {
+        Err(ResumeError::LedgerBehind(id)) => assert_eq!(id, boot.first),
+        other => panic!("{:?}", other.map(|(_, batch, _)| batch.first)),
+    };
+    behind(&service.ledger);
+    // Nor does the boot entry count as long as no signature covers it.
+    let unsigned = boot.entry_sizes[0];
+    behind(&[service.ledger.as_slice(), &boot.bytes[..unsigned]].concat());
+    let whole = [service.ledger.as_slice(), &boot.bytes].concat();
+    assert!(resume(&sealed, &whole).is_ok());
+}
+
+#[test]
+fn another_boot_entry_in_the_same_place_is_behind_too() {
+    let service = TestService::open();
+    let (ours, boot, _) = service.resume(&service.ledger).unwrap();
+    let SealedIdentity { key, secrets, marks } =
+        decode_identity(&ours.identity_after_boot().unwrap()).unwrap();
+    let mark = marks.boot.unwrap();
+    for altered in [
+        BootMark {
+            root: model::Digest([1; 32]),
+            ..mark
+        },
+        BootMark {
+            id: TxId::new(mark.id.view + 1, mark.id.seqno),
+            ..mark
+        },
+        BootMark {
+            id: TxId::new(mark.id.view, mark.id.seqno + 1),
+            ..mark
+        },
+    ] {
+        let marks = Marks {
+            boot: Some(altered),
+            ..marks
+        };
+        let sealed = host_core::identity::encode_identity(&key, &secrets, marks).unwrap();
+        let whole = [service.ledger.as_slice(), &boot.bytes].concat();
+        assert!(matches!(
+            resume(&sealed, &whole),
+            Err(ResumeError::LedgerBehind(_))
+        ));
+    }
+}
+
+#[test]
+fn a_ledger_set_back_never_gives_a_transaction_id_a_second_meaning() {
+    let service = TestService::open();
+    let sealed = service.service.identity_after_boot().unwrap();
+    let (second, boot, _) = resume(&sealed, &service.ledger).unwrap();
+    let started = second.identity_before_boot().unwrap();
+    // The second start's entries are lost, by a crash or by somebody's hand.
+    let (_, again, _) = resume(&started, &service.ledger).unwrap();
+    assert_eq!(again.first, TxId::new(boot.first.view + 1, boot.first.seqno));
 }
 
 #[test]

@@ -497,7 +497,7 @@ impl TestService {
 
     /// The service after a restart on these bytes of the ledger.
     pub fn resume(&self, ledger: &[u8]) -> Result<(Service, Batch, usize), host_core::resume::ResumeError> {
-        let plain = self.service.identity_plain().unwrap();
+        let plain = self.service.identity_after_boot().unwrap();
         resume(&plain, ledger)
     }
 }
@@ -508,8 +508,7 @@ pub fn resume(
     identity: &[u8],
     ledger: &[u8],
 ) -> Result<(Service, Batch, usize), host_core::resume::ResumeError> {
-    let (key, secrets) = decode_identity(identity).unwrap();
-    let mut resume = Resume::new(&Native, key, secrets);
+    let mut resume = Resume::new(&Native, decode_identity(identity).unwrap());
     let mut file = chunk::open_header().to_vec();
     file.extend(ledger);
     let parsed = chunk::parse(&file).unwrap();
