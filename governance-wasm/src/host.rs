@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use governance_app::{
-    CryptoError, EvidenceError, HostServices, KeyKind, NonceError, SignatureAlg, VerifiedEvidence,
+    CryptoError, EvidenceError, HostServices, KeyKind, KeyWrapping, NonceError, SignatureAlg,
+    VerifiedEvidence,
 };
 use kv::{Denied, Entry, RawEntry, Read, TxId, Versioned, Write};
 use model::{Digest, ServiceId};
@@ -107,6 +108,12 @@ impl Handles<'_> {
     }
 }
 
+impl KeyWrapping for Handles<'_> {
+    fn wrap(&self, recipient_pem: &str, plain: &[u8]) -> Result<Vec<u8>, CryptoError> {
+        crypto::wrap(recipient_pem, plain).map_err(crypto_error)
+    }
+}
+
 impl HostServices for Handles<'_> {
     fn generate(&self, name: &str, kind: KeyKind) -> Result<String, CryptoError> {
         crypto::generate(self.writer()?, name, key_kind(kind)).map_err(crypto_error)
@@ -118,10 +125,6 @@ impl HostServices for Handles<'_> {
 
     fn sign(&self, name: &str, alg: SignatureAlg, message: &[u8]) -> Result<Vec<u8>, CryptoError> {
         crypto::sign(self.reader, name, signature_alg(alg), message).map_err(crypto_error)
-    }
-
-    fn wrap(&self, recipient_pem: &str, plain: &[u8]) -> Result<Vec<u8>, CryptoError> {
-        crypto::wrap(recipient_pem, plain).map_err(crypto_error)
     }
 
     fn verify_signature(

@@ -1,4 +1,5 @@
-//! From evidence and policy to [`Admitted`]: the only way to anything that is released.
+//! From evidence and policy to [`Admitted`]: the first half of the way to anything that is released;
+//! `permit.rs` is the second.
 //!
 //! A contract's policy is a set of alternatives; a workload must satisfy one completely. A
 //! delegate, where the endpoint has one, extends access for that purpose alone, and only beside
@@ -7,35 +8,19 @@
 use cleanroom_model::error_codes::ErrorCode;
 use cleanroom_model::ids::{ContractId, Identifier, RunId};
 use cleanroom_model::policy::WorkloadRole;
-use cleanroom_model::tables::{Delegate, USED_NONCES};
+use cleanroom_model::tables::USED_NONCES;
 use kv::{Unit, Write};
 use serde_json::Value as JsonValue;
 
-use crate::alternatives::{self, Asked, Placed};
+use crate::alternatives::{self, AdmittedBy, Asked};
 use crate::contracts;
 use crate::matching::{HOST_DATA, Presented};
 use crate::proof::{self, Body, Proof};
-use crate::releases::{self, Subject};
+use crate::releases::{self, Purpose, Subject};
 use crate::reply::Refusal;
 use crate::request::{Call, parse_id};
 
 pub(crate) use crate::proof::Binding;
-
-/// What a workload wants, for the trace: kind and name.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Purpose<'a> {
-    pub(crate) kind: &'static str,
-    pub(crate) name: &'a str,
-}
-
-/// By which rule a workload came in.
-#[derive(Clone, Debug)]
-pub(crate) enum AdmittedBy {
-    /// An alternative that members voted.
-    Alternative(Placed),
-    /// A delegate for this purpose.
-    Delegate(Delegate),
-}
 
 /// A workload whose evidence verified, binds the key that speaks, and satisfies the policy.
 /// Made here and nowhere else.
@@ -51,19 +36,9 @@ pub(crate) struct Admitted {
 }
 
 impl Admitted {
-    /// Wraps an answer to the bound key, as base64.
-    pub(crate) fn wrap(&self, call: &Call<'_>, plain: &[u8]) -> Result<String, Refusal> {
-        let pem = self
-            .key_pem
-            .as_deref()
-            .ok_or_else(|| Refusal::new(ErrorCode::EncryptionMissing, "encrypt.publicKey is missing"))?;
-        let wrapped = call.host.wrap(pem, plain).map_err(|e| {
-            Refusal::new(
-                ErrorCode::InvalidInput,
-                format!("cannot wrap to encrypt.publicKey: {e}"),
-            )
-        })?;
-        Ok(model::b64::encode(&wrapped))
+    /// The key that the evidence binds, PEM: what is released is wrapped to it.
+    pub(crate) fn key_pem(&self) -> Option<&str> {
+        self.key_pem.as_deref()
     }
 
     /// The role; delegates are pods of their run, or unrestricted for their one purpose.

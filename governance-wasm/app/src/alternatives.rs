@@ -8,7 +8,6 @@ use cleanroom_model::policy::{PolicyAlternative, PolicyType, WorkloadRole};
 use cleanroom_model::tables::{DELEGATES, Delegate, DelegateKey, RUNS, RunVerdict};
 use kv::Pair;
 
-use crate::admission::AdmittedBy;
 use crate::matching::{Mismatch, Presented, Rule, mismatches};
 use crate::proof::{POLICY_MISSING, StaticRule};
 use crate::reply::Refusal;
@@ -20,6 +19,15 @@ pub(crate) struct Placed {
     pub(crate) policy_type: PolicyType,
     pub(crate) id: Identifier,
     pub(crate) policy: PolicyAlternative,
+}
+
+/// By which rule a workload came in.
+#[derive(Clone, Debug)]
+pub(crate) enum AdmittedBy {
+    /// An alternative that members voted.
+    Alternative(Placed),
+    /// A delegate for this purpose.
+    Delegate(Delegate),
 }
 
 /// All alternatives of a contract.

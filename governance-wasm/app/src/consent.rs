@@ -15,11 +15,12 @@ use model::MemberId;
 use model::member::MemberStatus;
 use serde_json::{Value as JsonValue, json};
 
-use crate::admission::{self, Binding, Purpose};
+use crate::admission::{self, Binding};
 use crate::caller;
 use crate::contracts;
 use crate::document_state::{self, Loaded};
 use crate::proposals;
+use crate::releases::Purpose;
 use crate::reply::{Answer, Refusal, Reply};
 use crate::request::{Call, Caller};
 use crate::token_policy;

@@ -13,15 +13,16 @@ use cleanroom_model::tables::{DELEGATES, Delegate};
 use kv::{Json, Write};
 use serde_json::{Value as JsonValue, json};
 
-use crate::admission::{self, Admitted, AdmittedBy, Binding, Purpose};
-use crate::alternatives;
+use crate::admission::{self, Admitted, Binding};
+use crate::alternatives::{self, AdmittedBy};
 use crate::caller;
 use crate::launcher::Launcher;
 use crate::matching::HOST_DATA;
-use crate::releases;
+use crate::permit::permit;
+use crate::releases::Purpose;
 use crate::reply::{Answer, Refusal, Reply};
 use crate::request::Call;
-use crate::runs;
+use crate::run_state;
 
 /// `GET /contracts/{contractId}/cleanroompolicy/delegates`
 pub(crate) fn list(call: &Call<'_>) -> Answer {
@@ -118,7 +119,7 @@ pub(crate) fn put(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
     } else {
         DELEGATES.put(changes, &key, &Json(delegate))?;
     }
-    releases::released(call, changes, &admitted, purpose, None)?;
+    permit(call, changes, admitted, purpose)?.granted(call, changes)?;
     Ok(Reply::empty())
 }
 
@@ -158,7 +159,7 @@ fn check_launcher(
             ErrorCode::RunIdMissing,
             "a launcher's delegate names its run (runId)",
         ),
-        Some(run) => match runs::admitted_run(call, &admitted.contract, run)? {
+        Some(run) => match run_state::admitted_run(call, &admitted.contract, run)? {
             Ok(record) if Launcher::of(admitted).has_admitted(&record) => return Ok(()),
             Ok(_) => Refusal::new(ErrorCode::RunNotAdmitted, "another launcher admitted that run"),
             Err(refusal) => refusal,

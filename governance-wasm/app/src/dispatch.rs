@@ -5,7 +5,8 @@ use cleanroom_model::governance::OptionStatus::{Disabled, Enabled};
 use kv::{Read, Write};
 use serde_json::json;
 
-use crate::host_services::HostServices;
+use crate::host_services::{HostServices, KeyWrapping};
+use crate::permit::wrapper::Wrapper;
 use crate::reply::{Answer, Reply};
 use crate::request::{Call, Request};
 use crate::{
@@ -15,13 +16,18 @@ use crate::{
 
 /// Answers a request. Writes count only if the status is below 400 or the reply says so; a query
 /// endpoint never writes.
-pub fn answer(
+pub fn answer<H: HostServices + KeyWrapping>(
     state: &dyn Read,
     changes: &mut dyn Write,
-    host: &dyn HostServices,
+    host: &H,
     request: &Request,
 ) -> Reply {
-    let call = Call { state, host, request };
+    let call = Call {
+        state,
+        host,
+        wrapper: Wrapper::new(host),
+        request,
+    };
     dispatch(&call, changes).unwrap_or_else(crate::reply::Refusal::into_reply)
 }
 

@@ -12,15 +12,15 @@ use kv::{Json, Pair, Write};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::admission::{self, Binding, Purpose};
+use crate::admission::{self, Binding};
 use crate::caller;
 use crate::contracts::{check_version, require_exists};
 use crate::document_state::{self, Loaded};
 use crate::nesting::require_shallow;
-use crate::releases;
+use crate::permit::permit;
+use crate::releases::Purpose;
 use crate::reply::{Answer, Refusal, Reply};
 use crate::request::Call;
-use crate::runs;
 
 /// Most approvers of one document.
 const APPROVERS_MAX: usize = 256;
@@ -235,23 +235,24 @@ pub(crate) fn release(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
         purpose,
         admission::EVERY_ROLE,
     )?;
-    if let Some(record) = runs::permission(call, changes, &admitted, purpose, runs::Check::Release)?
-        && !record.documents.iter().any(|used| used.id == document)
+    let permit = permit(call, changes, admitted, purpose)?;
+    if permit
+        .run()
+        .is_some_and(|record| !record.documents.iter().any(|used| used.id == document))
     {
         let refusal = Refusal::new(
             ErrorCode::NotInRun,
             format!("the run does not use document {document}"),
         );
-        return Err(admitted.refuse(call, changes, purpose, refusal));
+        return Err(permit.refuse(call, changes, refusal));
     }
-    let key = Pair(admitted.contract.clone(), document.clone());
+    let key = Pair(permit.admitted().contract.clone(), document.clone());
     let loaded = require(call, &key)?;
     if loaded.state != DocumentState::Accepted {
         return Err(not_found(&key));
     }
     let plain = serde_json::to_vec(&loaded.view())
         .map_err(|e| Refusal::new(ErrorCode::InternalError, e.to_string()))?;
-    let value = admitted.wrap(call, &plain)?;
-    releases::released(call, changes, &admitted, purpose, None)?;
+    let value = permit.release(call, changes, &plain, None)?;
     Reply::json(&json!({ "value": value }))
 }

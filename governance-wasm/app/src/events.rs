@@ -12,13 +12,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as JsonValue;
 use serde_json::value::RawValue;
 
-use crate::admission::{self, Binding, Purpose};
+use crate::admission::{self, Binding};
 use crate::caller;
 use crate::nesting::require_shallow;
+use crate::permit;
 use crate::proof::{Body, timestamp_digits};
+use crate::releases::Purpose;
 use crate::reply::{Answer, Refusal, Reply};
 use crate::request::{Call, Caller, parse_id};
-use crate::runs;
 use crate::time::iso_8601;
 use crate::token_policy;
 
@@ -91,7 +92,7 @@ pub(crate) fn put(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
                 purpose,
                 admission::EVERY_ROLE,
             )?;
-            runs::permission(call, changes, &admitted, purpose, runs::Check::Report)?;
+            permit::require_reporter(call, changes, &admitted, purpose)?;
             (timestamp_digits(body.timestamp.as_ref())?, admitted.data)
         }
     };

@@ -1,6 +1,6 @@
-//! What the application asks of its host: `wit/crypto.wit` and `wit/attestation.wit` as a trait.
+//! What the application asks of its host: `wit/crypto.wit` and `wit/attestation.wit` as traits.
 //!
-//! Two implementations: the component shim and the native double of the tests. An implementation
+//! Two implementations of each trait: the component shim and the native double of the tests. An implementation
 //! holds the handles of its call, so `generate` and `forget` fail where there is no writer.
 
 use std::collections::BTreeMap;
@@ -80,7 +80,24 @@ pub enum NonceError {
     Expired,
 }
 
-/// The host, as the application sees it.
+/// How anything secret leaves. Not among the [`HostServices`], which every handler has: what is
+/// wrapped is released, and only a permit releases.
+///
+/// ```compile_fail,E0599
+/// fn released_by_the_way(host: &dyn governance_app::HostServices) {
+///     let _ = host.wrap("-----BEGIN PUBLIC KEY-----", b"secret");
+/// }
+/// ```
+pub trait KeyWrapping {
+    /// Encrypts to an RSA public key given as PEM (`attestation-secrets-oidc.md` §2.1).
+    ///
+    /// # Errors
+    ///
+    /// [`CryptoError`] if the key cannot be used.
+    fn wrap(&self, recipient_pem: &str, plain: &[u8]) -> Result<Vec<u8>, CryptoError>;
+}
+
+/// The host, as the application's handlers see it.
 pub trait HostServices {
     /// Makes a named key and gives its public half, PEM. The private half stays with the host.
     ///
@@ -102,13 +119,6 @@ pub trait HostServices {
     ///
     /// [`CryptoError`] if there is no such key or it does not do this.
     fn sign(&self, name: &str, alg: SignatureAlg, message: &[u8]) -> Result<Vec<u8>, CryptoError>;
-
-    /// Encrypts to an RSA public key given as PEM (`attestation-secrets-oidc.md` §2.1).
-    ///
-    /// # Errors
-    ///
-    /// [`CryptoError`] if the key cannot be used.
-    fn wrap(&self, recipient_pem: &str, plain: &[u8]) -> Result<Vec<u8>, CryptoError>;
 
     /// Whether a signature verifies under a public key given as PEM.
     ///

@@ -4,7 +4,8 @@ use cleanroom_model::ids::Identifier;
 use cleanroom_model::policy::PolicyType;
 use cleanroom_model::tables::RunRecord;
 
-use crate::admission::{Admitted, AdmittedBy};
+use crate::admission::Admitted;
+use crate::alternatives::AdmittedBy;
 
 /// A launcher, by the rule that admits it and its host data. Confidential VMs have no host data;
 /// for them the rule alone says who they are.

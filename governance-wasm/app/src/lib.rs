@@ -2,7 +2,8 @@
 //!
 //! Plain decisions over tables: no I/O, no clock, no keys. What the host must do for it is
 //! [`HostServices`]; who calls and what is asked comes as a [`Request`]. [`answer`] is the only
-//! entry, and [`Endpoint`] says what can be asked. Nothing is released without an `Admitted`, which only `admission` can make.
+//! entry, and [`Endpoint`] says what can be asked. Nothing is released without
+//! a `Permit`, which only `permit` can make, from an `Admitted`, which only `admission` can.
 
 mod admission;
 mod alternatives;
@@ -20,6 +21,7 @@ mod issuer;
 mod launcher;
 mod matching;
 mod nesting;
+mod permit;
 mod policies;
 mod proof;
 mod proposals;
@@ -27,6 +29,7 @@ mod releases;
 mod reply;
 mod request;
 mod run_rules;
+mod run_state;
 mod runs;
 mod secrets;
 mod time;
@@ -38,7 +41,8 @@ mod users;
 pub use cleanroom_model::endpoints::Endpoint;
 pub use dispatch::answer;
 pub use host_services::{
-    CryptoError, EvidenceError, HostServices, KeyKind, NonceError, SignatureAlg, VerifiedEvidence,
+    CryptoError, EvidenceError, HostServices, KeyKind, KeyWrapping, NonceError, SignatureAlg,
+    VerifiedEvidence,
 };
 pub use reply::Reply;
 pub use request::{Caller, Principal, Request};

@@ -8,12 +8,18 @@ use cleanroom_model::policy::PolicyType;
 use cleanroom_model::tables::{Outcome, REFUSAL_COUNTS, RELEASES, Release, sequence};
 use kv::{Json, Pair, Write};
 
-use crate::admission::{Admitted, Purpose};
 use crate::reply::Refusal;
 use crate::request::Call;
 
 /// Refusals recorded one by one, per contract and minute.
 const RECORDED_PER_MINUTE_MAX: u32 = 60;
+
+/// What a workload wants, for the trace: kind and name.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Purpose<'a> {
+    pub(crate) kind: &'static str,
+    pub(crate) name: &'a str,
+}
 
 /// Who asked, as the evidence says.
 #[derive(Clone, Debug)]
@@ -42,25 +48,19 @@ fn row(subject: &Subject, run_id: Option<&RunId>, outcome: Outcome, purpose: Pur
     }
 }
 
-/// Records that something is given out.
+/// Records that something is given out; for permits, which are what gives.
 pub(crate) fn released(
     call: &Call<'_>,
     changes: &mut dyn Write,
-    admitted: &Admitted,
+    contract: &ContractId,
+    subject: &Subject,
+    run_id: Option<&RunId>,
     purpose: Purpose<'_>,
     audience: Option<&str>,
 ) -> Result<(), Refusal> {
-    let mut release = row(
-        &admitted.subject,
-        admitted.run_id.as_ref(),
-        Outcome::Released,
-        purpose,
-    );
+    let mut release = row(subject, run_id, Outcome::Released, purpose);
     release.audience = audience.map(ToOwned::to_owned);
-    let key = Pair(
-        admitted.contract.clone(),
-        sequence(call.request.transaction.seqno),
-    );
+    let key = Pair(contract.clone(), sequence(call.request.transaction.seqno));
     RELEASES.put(changes, &key, &Json(release))?;
     Ok(())
 }

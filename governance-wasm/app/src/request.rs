@@ -10,6 +10,7 @@ use kv::{Read, TxId};
 use serde::de::DeserializeOwned;
 
 use crate::host_services::HostServices;
+use crate::permit::wrapper::Wrapper;
 use crate::reply::Refusal;
 
 /// A caller known by certificate.
@@ -71,6 +72,7 @@ pub struct Request {
 pub(crate) struct Call<'a> {
     pub(crate) state: &'a dyn Read,
     pub(crate) host: &'a dyn HostServices,
+    pub(crate) wrapper: Wrapper<'a>,
     pub(crate) request: &'a Request,
 }
 

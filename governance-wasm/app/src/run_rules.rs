@@ -291,25 +291,6 @@ fn check_consents(
     Ok(())
 }
 
-/// Consent of a run that was admitted, asked again; documents may have been switched off since.
-pub(crate) fn recheck(call: &Call<'_>, contract: &ContractId, record: &RunRecord) -> Result<(), Refusal> {
-    consent::contract_execution(call, contract)?.require()?;
-    for used in &record.documents {
-        let loaded = document_state::load(call, &Pair(contract.clone(), used.id.clone()))?;
-        if loaded
-            .as_ref()
-            .is_some_and(|loaded| loaded.version != used.version)
-        {
-            return Err(Refusal::new(
-                ErrorCode::UserDocumentModified,
-                format!("document {} is not the one that was admitted", used.id),
-            ));
-        }
-        consent::document_consent(call, &used.id, loaded.as_ref(), DocumentOption::Execution)?.require()?;
-    }
-    Ok(())
-}
-
 /// A refusal of telemetry only switches it off.
 fn telemetry(call: &Call<'_>, query: &Loaded, used: &[Used]) -> Result<bool, Refusal> {
     for loaded in std::iter::once(query).chain(used.iter().map(|used| &used.loaded)) {

@@ -1,100 +1,25 @@
-//! Runs of queries: admission by a launcher in one transaction, the record for the pod, and the
-//! check that every later call of the pod goes through (decision 22).
+//! Runs of queries: admission by a launcher in one transaction, and the record for the pod
+//! (decision 22). The check that every later call of the pod goes through is `permit.rs`.
 
 use cleanroom_model::api::{PrerequisiteReason, PrerequisitesView, RunAdmitted, RunForPod, RunRequest};
 use cleanroom_model::error_codes::ErrorCode;
 use cleanroom_model::ids::{ContractId, DocumentId, RunId};
 use cleanroom_model::policy::WorkloadRole;
-use cleanroom_model::tables::{RUNS, RunRecord, RunRefusal, RunVerdict};
+use cleanroom_model::tables::{RUNS, RunRefusal, RunVerdict};
 use kv::{Json, Pair, Write};
 use serde_json::json;
 
-use crate::admission::{self, Admitted, AdmittedBy, Binding, Purpose};
+use crate::admission::{self, Binding};
 use crate::caller;
 use crate::document_state;
 use crate::launcher::Launcher;
+use crate::permit::permit;
 use crate::proof::Body;
-use crate::releases;
+use crate::releases::{self, Purpose};
 use crate::reply::{Answer, Refusal, Reply};
 use crate::request::{Call, Caller};
 use crate::run_rules::{self, Values};
-
-/// What a pod's call is for.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Check {
-    /// Something is given out: the run must be live and every consent on.
-    Release,
-    /// The pod reports; that is welcome even after the run was stopped.
-    Report,
-}
-
-/// The run that a pod acts for; `None` for workloads that are not limited to one.
-///
-/// Runs again on every call: the record's alternative, its time, and every consent.
-pub(crate) fn permission(
-    call: &Call<'_>,
-    changes: &mut dyn Write,
-    admitted: &Admitted,
-    purpose: Purpose<'_>,
-    check: Check,
-) -> Result<Option<RunRecord>, Refusal> {
-    if admitted.role() != Some(WorkloadRole::Pod) {
-        return Ok(None);
-    }
-    match permitted(call, admitted, check) {
-        Ok(record) => Ok(Some(record)),
-        Err(refusal) if refusal.code == ErrorCode::InternalError => Err(refusal),
-        Err(refusal) => Err(admitted.refuse(call, changes, purpose, refusal)),
-    }
-}
-
-fn permitted(call: &Call<'_>, admitted: &Admitted, check: Check) -> Result<RunRecord, Refusal> {
-    let run = admitted.run_id.as_ref().ok_or_else(|| {
-        Refusal::new(
-            ErrorCode::RunIdMissing,
-            "workloads of role pod name their run (runId) in every call",
-        )
-    })?;
-    let record = admitted_run(call, &admitted.contract, run)??;
-    let own = match &admitted.by {
-        AdmittedBy::Alternative(placed) => record.is_pod(placed.policy_type, &placed.id),
-        AdmittedBy::Delegate(delegate) => delegate.run_id.as_ref() == Some(run),
-    };
-    if !own {
-        return Err(Refusal::new(
-            ErrorCode::RunNotAdmitted,
-            format!("run {run} is not this workload's"),
-        ));
-    }
-    if check == Check::Release {
-        if call.now_ms() > record.not_after {
-            return Err(Refusal::new(
-                ErrorCode::RunExpired,
-                format!("the time of run {run} is over"),
-            ));
-        }
-        run_rules::recheck(call, &admitted.contract, &record)?;
-    }
-    Ok(record)
-}
-
-/// The record of an admitted run; the inner error is a refusal on policy grounds.
-pub(crate) fn admitted_run(
-    call: &Call<'_>,
-    contract: &ContractId,
-    run: &RunId,
-) -> Result<Result<RunRecord, Refusal>, Refusal> {
-    match RUNS
-        .get(call.state, &Pair(contract.clone(), run.clone()))?
-        .map(|row| row.0)
-    {
-        Some(RunVerdict::Admitted(record)) => Ok(Ok(*record)),
-        Some(RunVerdict::Refused(_)) | None => Ok(Err(Refusal::new(
-            ErrorCode::RunNotAdmitted,
-            format!("run {run} has not been admitted"),
-        ))),
-    }
-}
+use crate::run_state;
 
 /// `POST /contracts/{contractId}/queries/{queryId}/runs/{runId}`
 pub(crate) fn admit(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
@@ -129,7 +54,7 @@ pub(crate) fn admit(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
                 &key,
                 &Json(RunVerdict::Admitted(Box::new(record.clone()))),
             )?;
-            releases::released(call, changes, &admitted, purpose, None)?;
+            permit(call, changes, admitted, purpose)?.granted(call, changes)?;
             Reply::json(&RunAdmitted { run: record })
         }
         Err(refusal) if refusal.code == ErrorCode::InternalError => Err(refusal),
@@ -241,15 +166,17 @@ pub(crate) fn read(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
         purpose,
         &[WorkloadRole::Pod],
     )?;
-    let record = match permission(call, changes, &admitted, purpose, Check::Release)? {
-        Some(record) => record,
+    let permit = permit(call, changes, admitted, purpose)?;
+    let contract = &permit.admitted().contract;
+    let record = match permit.run() {
+        Some(record) => record.clone(),
         // Workloads without a role may read any run.
-        None => admitted_run(call, &admitted.contract, &run)?
+        None => run_state::admitted_run(call, contract, &run)?
             .map_err(|_| Refusal::new(ErrorCode::RunNotFound, format!("there is no admitted run {run}")))?,
     };
     let mut documents = Vec::with_capacity(record.documents.len());
     for used in &record.documents {
-        let key = Pair(admitted.contract.clone(), used.id.clone());
+        let key = Pair(contract.clone(), used.id.clone());
         let loaded = document_state::load(call, &key)?.filter(|loaded| loaded.version == used.version);
         let loaded = loaded.ok_or_else(|| {
             Refusal::new(
@@ -264,7 +191,6 @@ pub(crate) fn read(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
         documents,
     })
     .map_err(|e| Refusal::new(ErrorCode::InternalError, e.to_string()))?;
-    let value = admitted.wrap(call, &plain)?;
-    releases::released(call, changes, &admitted, purpose, None)?;
+    let value = permit.release(call, changes, &plain, None)?;
     Reply::json(&json!({ "value": value }))
 }

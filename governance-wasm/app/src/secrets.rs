@@ -10,12 +10,12 @@ use kv::{Json, Pair, Write};
 use serde::Deserialize;
 use serde_json::{Value as JsonValue, json};
 
-use crate::admission::{self, Binding, Purpose};
+use crate::admission::{self, Binding};
 use crate::caller;
-use crate::releases;
+use crate::permit::permit;
+use crate::releases::Purpose;
 use crate::reply::{Answer, Refusal, Reply};
 use crate::request::{Call, Caller};
-use crate::runs;
 
 /// Longest value, in UTF-16 code units, as clients count.
 const VALUE_LEN_MAX: usize = 25_600;
@@ -151,18 +151,19 @@ pub(crate) fn release(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
         purpose,
         &[WorkloadRole::Pod],
     )?;
-    if let Some(record) = runs::permission(call, changes, &admitted, purpose, runs::Check::Release)?
-        && !record.secret_ids.iter().any(|listed| listed == id)
+    let permit = permit(call, changes, admitted, purpose)?;
+    if permit
+        .run()
+        .is_some_and(|record| !record.secret_ids.iter().any(|listed| listed == id))
     {
         let refusal = Refusal::new(ErrorCode::NotInRun, "the run does not use this secret");
-        return Err(admitted.refuse(call, changes, purpose, refusal));
+        return Err(permit.refuse(call, changes, refusal));
     }
-    let key = Pair(admitted.contract.clone(), id.to_owned());
+    let key = Pair(permit.admitted().contract.clone(), id.to_owned());
     let secret = SECRETS
         .get(call.state, &key)?
         .ok_or_else(|| Refusal::new(ErrorCode::SecretNotFound, "the contract has no such secret"))?
         .0;
-    let value = admitted.wrap(call, secret.value.as_bytes())?;
-    releases::released(call, changes, &admitted, purpose, None)?;
+    let value = permit.release(call, changes, secret.value.as_bytes(), None)?;
     Reply::json(&json!({ "value": value }))
 }

@@ -9,14 +9,15 @@ use cleanroom_model::tables::RunRecord;
 use kv::Write;
 use serde_json::{Value as JsonValue, json};
 
-use crate::admission::{self, Admitted, AdmittedBy, Binding, Purpose};
+use crate::admission::{self, Admitted, Binding};
+use crate::alternatives::AdmittedBy;
 use crate::host_services::SignatureAlg;
 use crate::issuer::{self, Signer};
+use crate::permit::permit;
 use crate::policies;
-use crate::releases;
+use crate::releases::Purpose;
 use crate::reply::{Answer, Refusal, Reply};
 use crate::request::Call;
-use crate::runs;
 
 /// Longest life of a token, in seconds.
 pub(crate) const TOKEN_SECONDS_MAX: u64 = 3600;
@@ -100,18 +101,18 @@ pub(crate) fn issue(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
         purpose,
         &[WorkloadRole::Pod],
     )?;
-    let record = runs::permission(call, changes, &admitted, purpose, runs::Check::Release)?;
-    if !allowed(&admitted, record.as_ref(), &asked) {
+    let permit = permit(call, changes, admitted, purpose)?;
+    if !allowed(permit.admitted(), permit.run(), &asked) {
         let refusal = Refusal::new(
             ErrorCode::TokenNotAllowed,
             "neither the policy, a delegate nor the run allows a token for this subject and audience",
         );
-        return Err(admitted.refuse(call, changes, purpose, refusal));
+        return Err(permit.refuse(call, changes, refusal));
     }
+    let admitted = permit.admitted();
     let signer = issuer::signer(call, &admitted.contract, asked.tenant.as_deref())?;
-    let token = sign(call, &admitted, &signer, &asked)?;
-    let value = admitted.wrap(call, token.as_bytes())?;
-    releases::released(call, changes, &admitted, purpose, Some(&asked.audience))?;
+    let token = sign(call, admitted, &signer, &asked)?;
+    let value = permit.release(call, changes, token.as_bytes(), Some(&asked.audience))?;
     Reply::json(&json!({ "value": value }))
 }
 

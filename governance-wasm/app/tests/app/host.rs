@@ -8,7 +8,8 @@ use crypto::native::{Native, RsaBits, RsaKeyPair};
 use crypto::verify::VerifySignature as _;
 use crypto::{spki, verify};
 use governance_app::{
-    CryptoError, EvidenceError, HostServices, KeyKind, NonceError, SignatureAlg, VerifiedEvidence,
+    CryptoError, EvidenceError, HostServices, KeyKind, KeyWrapping, NonceError, SignatureAlg,
+    VerifiedEvidence,
 };
 use model::evidence::Platform;
 use model::{Digest, ServiceId};
@@ -60,6 +61,12 @@ fn pretended_machine(attestation: &JsonValue) -> Option<VerifiedEvidence> {
     })
 }
 
+impl KeyWrapping for NativeHost {
+    fn wrap(&self, recipient_pem: &str, plain: &[u8]) -> Result<Vec<u8>, CryptoError> {
+        wrap(recipient_pem, plain).map_err(malformed)
+    }
+}
+
 impl HostServices for NativeHost {
     fn generate(&self, name: &str, kind: KeyKind) -> Result<String, CryptoError> {
         let KeyKind::Rsa3072 = kind;
@@ -82,10 +89,6 @@ impl HostServices for NativeHost {
             SignatureAlg::RsaPssSha256 => key.sign_pss_sha256(message),
         }
         .map_err(malformed)
-    }
-
-    fn wrap(&self, recipient_pem: &str, plain: &[u8]) -> Result<Vec<u8>, CryptoError> {
-        wrap(recipient_pem, plain).map_err(malformed)
     }
 
     fn verify_signature(

@@ -1,0 +1,59 @@
+//! What the ledger holds of a run, and whether it may still be given anything (decision 22).
+
+use cleanroom_model::error_codes::ErrorCode;
+use cleanroom_model::ids::{ContractId, RunId};
+use cleanroom_model::tables::{RUNS, RunRecord, RunVerdict};
+use kv::Pair;
+
+use crate::consent::{self, DocumentOption};
+use crate::document_state;
+use crate::reply::Refusal;
+use crate::request::Call;
+
+/// The record of an admitted run; the inner error is a refusal on policy grounds.
+pub(crate) fn admitted_run(
+    call: &Call<'_>,
+    contract: &ContractId,
+    run: &RunId,
+) -> Result<Result<RunRecord, Refusal>, Refusal> {
+    match RUNS
+        .get(call.state, &Pair(contract.clone(), run.clone()))?
+        .map(|row| row.0)
+    {
+        Some(RunVerdict::Admitted(record)) => Ok(Ok(*record)),
+        Some(RunVerdict::Refused(_)) | None => Ok(Err(Refusal::new(
+            ErrorCode::RunNotAdmitted,
+            format!("run {run} has not been admitted"),
+        ))),
+    }
+}
+
+/// Time and consent of a run that was admitted, asked again; documents may have been switched off
+/// since.
+pub(crate) fn require_live(
+    call: &Call<'_>,
+    contract: &ContractId,
+    record: &RunRecord,
+) -> Result<(), Refusal> {
+    if call.now_ms() > record.not_after {
+        return Err(Refusal::new(
+            ErrorCode::RunExpired,
+            format!("the time of run {} is over", record.run_id),
+        ));
+    }
+    consent::contract_execution(call, contract)?.require()?;
+    for used in &record.documents {
+        let loaded = document_state::load(call, &Pair(contract.clone(), used.id.clone()))?;
+        if loaded
+            .as_ref()
+            .is_some_and(|loaded| loaded.version != used.version)
+        {
+            return Err(Refusal::new(
+                ErrorCode::UserDocumentModified,
+                format!("document {} is not the one that was admitted", used.id),
+            ));
+        }
+        consent::document_consent(call, &used.id, loaded.as_ref(), DocumentOption::Execution)?.require()?;
+    }
+    Ok(())
+}
