@@ -1,7 +1,7 @@
 //! The host's handles as the traits that the rules ask for.
 
 use constitution_rules::Credentials;
-use constitution_rules::credentials::{Certificate, KeyKind, Route};
+use constitution_rules::credentials::{Certificate, KeyKind, Route, RsaKey, TokenKey};
 use kv::{Denied, Entry, RawEntry, Read, TxId, Versioned, Write};
 use model::Digest;
 
@@ -92,15 +92,23 @@ impl Credentials for Imports {
         Ok(Certificate {
             id: digest(&read.id)?,
             key_kind: KeyKind::from_name(&read.key_kind),
+            pem: read.pem,
         })
     }
 
-    fn rsa_bits(&self, public_key_pem: &str) -> Result<u32, String> {
-        credentials::rsa_bits(public_key_pem)
+    fn rsa_key(&self, public_key_pem: &str) -> Result<RsaKey, String> {
+        let read = credentials::read_rsa_key(public_key_pem)?;
+        Ok(RsaKey {
+            bits: read.bits,
+            pem: read.pem,
+        })
     }
 
-    fn jwk_to_spki(&self, jwk_json: &str) -> Result<Vec<u8>, String> {
-        credentials::jwk_to_spki(jwk_json)
+    fn token_key(&self, jwk_json: &str) -> Result<TokenKey, String> {
+        Ok(match credentials::read_token_key(jwk_json)? {
+            credentials::TokenKey::Usable(spki) => TokenKey::Usable(spki),
+            credentials::TokenKey::Skipped(reason) => TokenKey::Skipped(reason),
+        })
     }
 
     fn inspect_application(&self, component: &[u8]) -> Result<(Digest, Vec<Route>), String> {

@@ -4,11 +4,13 @@
 //! meant for this service. Whether the person it names may do anything is the application's
 //! question.
 
+use crypto::jwk::token_alg;
 use crypto::jws::Jws;
 use crypto::native::Native;
+use crypto::spki::spki_key_kind;
 use host_core::Caller;
 use kv::Read;
-use model::service::JwtKey;
+use model::service::{JwtKey, KEYS_TRIED_MAX, NO_KID};
 use model::tables::{JWT_ISSUERS, JWT_KEYS};
 use serde_json::Value as JsonValue;
 
@@ -18,6 +20,9 @@ use crate::guest_imports::memo::Memo;
 const AUDIENCE_DEFAULT: &str = "concordat";
 /// Signature checks remembered; a client sends the same token many times.
 const CHECKED_MAX: usize = 4096;
+/// How far an issuer's clock may be off this service's, in seconds (RFC 7519 §4.1.4, §4.1.5: "no
+/// more than a few minutes").
+const LEEWAY_SECONDS: f64 = 60.0;
 
 /// Why a token is not believed.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -26,11 +31,13 @@ pub(crate) enum TokenError {
     Malformed(String),
     #[error("the token's algorithm must be RS256 or ES256")]
     Algorithm,
-    #[error("no registered key has the token's kid")]
+    #[error("no registered key has the token's kid; without a kid, keys that have none are tried")]
     UnknownKey,
+    #[error("no key with the token's kid is for its algorithm")]
+    KeyAlgorithm,
     #[error("no key with the token's kid verifies its signature")]
     Signature,
-    #[error("the token's iss is not the issuer that its key is registered for")]
+    #[error("the token's iss is not an issuer that its key is registered for")]
     Issuer,
     #[error("the token has no numeric exp")]
     NoExpiry,
@@ -66,20 +73,32 @@ impl Tokens {
         now: u64,
     ) -> Result<Caller, TokenError> {
         let jws = Jws::parse(token).map_err(|e| TokenError::Malformed(e.to_string()))?;
-        if !matches!(
-            jws.header().get("alg").and_then(JsonValue::as_str),
-            Some("RS256" | "ES256")
-        ) {
-            return Err(TokenError::Algorithm);
+        jws.check_header()
+            .map_err(|e| TokenError::Malformed(e.to_string()))?;
+        let alg = match jws.header().get("alg").and_then(JsonValue::as_str) {
+            Some(alg @ ("RS256" | "ES256")) => alg,
+            _ => return Err(TokenError::Algorithm),
+        };
+        let keys = registered(state, &jws)?;
+        // Another issuer may have a key of the same id: what it would say of this token is nobody's
+        // business, neither the reason nor the time it takes.
+        let named: Vec<&JwtKey> = keys
+            .iter()
+            .filter(|key| check_issuer(jws.claims(), key).is_ok())
+            .collect();
+        if named.is_empty() {
+            return Err(TokenError::Issuer);
         }
-        let kid = jws.kid().ok_or(TokenError::UnknownKey)?.to_owned();
-        let keys = JWT_KEYS
-            .get(state, &kid)
-            .map_err(|_| TokenError::State)?
-            .ok_or(TokenError::UnknownKey)?
-            .0;
-        let mut failure = TokenError::Signature;
-        for key in &keys {
+        let fits = |key: &&JwtKey| {
+            let kind = spki_key_kind(&key.public_key);
+            kind.is_ok_and(|kind| token_alg(kind) == Some(alg))
+        };
+        let fitting: Vec<&JwtKey> = named.into_iter().filter(fits).take(KEYS_TRIED_MAX).collect();
+        if fitting.is_empty() {
+            return Err(TokenError::KeyAlgorithm);
+        }
+        let mut failure = None;
+        for key in fitting {
             if !self.signed_by(&jws, token, key) {
                 continue;
             }
@@ -87,13 +106,15 @@ impl Tokens {
                 Ok(()) => {
                     return Ok(Caller::Token {
                         issuer: key.issuer.clone(),
-                        claims_json: jws.claims().to_string(),
+                        claims_json: jws.claims_text().to_owned(),
                     });
                 }
-                Err(error) => failure = error,
+                Err(error) => {
+                    failure.get_or_insert(error);
+                }
             }
         }
-        Err(failure)
+        Err(failure.unwrap_or(TokenError::Signature))
     }
 
     fn signed_by(&self, jws: &Jws, token: &str, key: &JwtKey) -> bool {
@@ -107,6 +128,20 @@ impl Tokens {
     }
 }
 
+/// The keys that a token's kid names. A token without kid is tried with keys that have none, and
+/// with those alone; a kid that no key has is never tried with others.
+fn registered(state: &(impl Read + ?Sized), jws: &Jws) -> Result<Vec<JwtKey>, TokenError> {
+    let kid = match jws.kid() {
+        None => NO_KID,
+        Some(NO_KID) => return Err(TokenError::UnknownKey),
+        Some(kid) => kid,
+    };
+    let row = JWT_KEYS
+        .get(state, &kid.to_owned())
+        .map_err(|_| TokenError::State)?;
+    Ok(row.ok_or(TokenError::UnknownKey)?.0)
+}
+
 fn check_claims(
     state: &(impl Read + ?Sized),
     claims: &JsonValue,
@@ -114,7 +149,6 @@ fn check_claims(
     now: u64,
 ) -> Result<(), TokenError> {
     check_times(claims, now)?;
-    check_issuer(claims, key)?;
     let issuer = JWT_ISSUERS
         .get(state, &key.issuer)
         .map_err(|_| TokenError::State)?
@@ -138,8 +172,8 @@ fn check_claims(
     if named { Ok(()) } else { Err(TokenError::Anonymous) }
 }
 
-/// `exp` is required, `nbf` counts if present (RFC 7519 §4.1.4, §4.1.5). No leeway: the issuer
-/// chooses the times, and this node's clock is the one that counts.
+/// `exp` is required, `nbf` counts if present (RFC 7519 §4.1.4, §4.1.5), both with
+/// [`LEEWAY_SECONDS`]: two clocks are never the same.
 #[allow(
     clippy::cast_precision_loss,
     reason = "NumericDate may have a fraction; seconds since 1970 are exact in an f64"
@@ -150,12 +184,12 @@ fn check_times(claims: &JsonValue, now: u64) -> Result<(), TokenError> {
         .get("exp")
         .and_then(JsonValue::as_f64)
         .ok_or(TokenError::NoExpiry)?;
-    if expiry <= now {
+    if expiry < now - LEEWAY_SECONDS {
         return Err(TokenError::Expired);
     }
     match claims.get("nbf").map(JsonValue::as_f64) {
         None => Ok(()),
-        Some(Some(start)) if start <= now => Ok(()),
+        Some(Some(start)) if start <= now + LEEWAY_SECONDS => Ok(()),
         Some(_) => Err(TokenError::NotYetValid),
     }
 }
@@ -186,6 +220,9 @@ fn check_issuer(claims: &JsonValue, key: &JwtKey) -> Result<(), TokenError> {
         Err(TokenError::Issuer)
     }
 }
+
+#[cfg(test)]
+mod attacks;
 
 #[cfg(test)]
 mod tests {
@@ -251,30 +288,17 @@ mod tests {
     }
 
     #[test]
-    fn times_issuer_audience_and_subject_are_checked() {
+    fn times_have_a_leeway_of_a_minute_and_no_more() {
         let issuer = Issuer::new(None);
-        let refused = [
-            (json!({"exp": NOW}), TokenError::Expired),
-            (json!({"exp": null}), TokenError::NoExpiry),
-            (json!({"exp": "9999999999"}), TokenError::NoExpiry),
-            (json!({"nbf": NOW + 1}), TokenError::NotYetValid),
-            (json!({"nbf": "0"}), TokenError::NotYetValid),
-            (json!({"iss": "https://evil.example"}), TokenError::Issuer),
-            (
-                json!({"aud": "another"}),
-                TokenError::Audience("concordat".into()),
-            ),
-            (json!({"aud": null}), TokenError::Audience("concordat".into())),
-            (json!({"sub": ""}), TokenError::Anonymous),
-        ];
-        for (change, expected) in refused {
-            assert_eq!(issuer.check(&change), Err(expected), "{change}");
+        for (change, expected) in [
+            (json!({"exp": NOW - 60}), None),
+            (json!({"exp": NOW - 61}), Some(TokenError::Expired)),
+            (json!({"nbf": NOW + 60}), None),
+            (json!({"nbf": NOW + 61}), Some(TokenError::NotYetValid)),
+            (json!({"nbf": NOW + 60, "iat": NOW + 300}), None),
+        ] {
+            assert_eq!(issuer.check(&change).err(), expected, "{change}");
         }
-        assert!(
-            issuer
-                .check(&json!({"aud": ["x", "concordat"], "nbf": NOW}))
-                .is_ok()
-        );
     }
 
     #[test]
@@ -283,18 +307,5 @@ mod tests {
         assert!(issuer.check(&json!({"tid": "tenant-a"})).is_ok());
         assert_eq!(issuer.check(&json!({"tid": "tenant-b"})), Err(TokenError::Issuer));
         assert_eq!(issuer.check(&json!({})), Err(TokenError::Issuer));
-    }
-
-    #[test]
-    fn a_bent_signature_or_another_key_is_refused() {
-        let issuer = Issuer::new(None);
-        let claims = json!({"iss": ISSUER, "aud": "concordat", "sub": "ann", "exp": NOW + 60});
-        let verify = |token: &str| Tokens::new().verify(&issuer.state, token, NOW);
-        let stranger = Issuer::new(None).token(&json!({"alg": "ES256", "kid": "k1"}), &claims);
-        assert_eq!(verify(&stranger), Err(TokenError::Signature));
-        let unknown = issuer.token(&json!({"alg": "ES256", "kid": "k2"}), &claims);
-        assert_eq!(verify(&unknown), Err(TokenError::UnknownKey));
-        let unsigned = issuer.token(&json!({"alg": "none", "kid": "k1"}), &claims);
-        assert_eq!(verify(&unsigned), Err(TokenError::Algorithm));
     }
 }

@@ -246,7 +246,7 @@ fn genesis_member(member: &MemberConfig) -> anyhow::Result<GenesisMember> {
     let encryption_key = match &member.encryption_key {
         None => None,
         Some(path) => {
-            let spki = crypto::spki::spki_from_public_key_pem(&read_pem(path)?)
+            let spki = crypto::spki::public_key_from_pem(&read_pem(path)?)
                 .with_context(|| format!("{} is not a public key", path.display()))?;
             Some(crypto::pem::encode("PUBLIC KEY", &spki))
         }

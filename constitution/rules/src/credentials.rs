@@ -30,12 +30,32 @@ impl KeyKind {
 }
 
 /// A certificate that could be read.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Certificate {
     /// SHA-256 of the DER: the member or user id.
     pub id: Digest,
     /// The public key's kind.
     pub key_kind: KeyKind,
+    /// Its one spelling that is stored: canonical PEM.
+    pub pem: String,
+}
+
+/// An RSA public key that could be read.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct RsaKey {
+    /// Length of its modulus in bits.
+    pub bits: u32,
+    /// Its one spelling that is stored: canonical PEM.
+    pub pem: String,
+}
+
+/// What one key of a published set is to this service (RFC 7517 §5).
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum TokenKey {
+    /// It verifies tokens: SubjectPublicKeyInfo, DER.
+    Usable(Vec<u8>),
+    /// It is meant for something else, or of a kind not known here: why.
+    Skipped(String),
 }
 
 /// One route that an application component offers.
@@ -51,26 +71,26 @@ pub struct Route {
 
 /// Readers of certificates, keys and components. Errors say what is wrong, for members to read.
 pub trait Credentials {
-    /// Reads one certificate in canonical PEM.
+    /// Reads the one certificate in a PEM text, however the file spells it.
     ///
     /// # Errors
     ///
     /// If it is not one.
     fn certificate(&self, pem: &str) -> Result<Certificate, String>;
 
-    /// Modulus length in bits of an RSA public key in PEM.
+    /// Reads the one RSA public key in a PEM text, however the file spells it.
     ///
     /// # Errors
     ///
     /// If it is not one.
-    fn rsa_bits(&self, public_key_pem: &str) -> Result<u32, String>;
+    fn rsa_key(&self, public_key_pem: &str) -> Result<RsaKey, String>;
 
-    /// SubjectPublicKeyInfo DER of a public key given as JWK (RFC 7517).
+    /// Judges one key of a published set by all its parameters.
     ///
     /// # Errors
     ///
-    /// If it holds no usable key.
-    fn jwk_to_spki(&self, jwk_json: &str) -> Result<Vec<u8>, String>;
+    /// If it is meant for verifying, of a known type, and malformed.
+    fn token_key(&self, jwk_json: &str) -> Result<TokenKey, String>;
 
     /// SHA-256 and routes of an application component.
     ///

@@ -14,7 +14,6 @@ pub mod fault;
 pub mod proposal;
 pub mod resolve;
 pub mod roles;
-pub mod unique_keys;
 
 use kv::{Read, Write};
 use model::proposal::{Moment, Resolution};
@@ -70,6 +69,7 @@ pub fn validate(
     credentials: &impl Credentials,
     proposal: &[u8],
 ) -> Result<(), Vec<Invalid>> {
+    proposal::check_text(proposal)?;
     let parsed = proposal::parse_all(proposal)?;
     let mut faults = parsed.faults;
     for (index, (position, action)) in parsed.actions.iter().enumerate() {

@@ -3,11 +3,12 @@
 use std::borrow::Cow;
 
 use cleanroom_model::actions::{ACTIONS_MAX, Action, InvalidAction};
+use model::json;
 use model::proposal::RawAction;
 use serde::Deserialize;
 use serde_json::Value as JsonValue;
 
-use crate::{Invalid, unique_keys};
+use crate::Invalid;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -41,18 +42,28 @@ fn malformed(reason: String) -> Invalid {
     }
 }
 
+/// Refuses a text in which a key occurs twice. That is a property of the text, which never changes
+/// after its submission, so it is looked at then and not at every ballot.
+///
+/// # Errors
+///
+/// One [`Invalid`] naming the key.
+pub fn check_text(text: &[u8]) -> Result<(), Vec<Invalid>> {
+    json::check_unique_keys(json::without_mark(text))
+        .map_err(|e| vec![malformed(format!("not a proposal: {e}"))])
+}
+
 /// Reads a proposal and goes on after a malformed action, so that its author sees every fault.
 ///
 /// # Errors
 ///
 /// One [`Invalid`] if it is not a proposal at all.
 pub fn parse_all(text: &[u8]) -> Result<Parsed, Vec<Invalid>> {
-    let body: Body = serde_json::from_slice(text).map_err(|e| {
+    let body: Body = serde_json::from_slice(json::without_mark(text)).map_err(|e| {
         vec![malformed(format!(
             "not a proposal: {e}; expected {{\"actions\":[{{\"name\",\"args\"}}]}}"
         ))]
     })?;
-    unique_keys::check(text).map_err(|e| vec![malformed(format!("not a proposal: {e}"))])?;
     if body.actions.is_empty() || body.actions.len() > ACTIONS_MAX {
         let count = body.actions.len();
         return Err(vec![malformed(format!(
@@ -115,7 +126,7 @@ struct OutlineArgs<'a> {
 /// it: another open proposal may carry a component of several megabytes.
 #[must_use]
 pub fn contracts_to_accept(text: &[u8]) -> Vec<String> {
-    let Ok(outline) = serde_json::from_slice::<Outline<'_>>(text) else {
+    let Ok(outline) = serde_json::from_slice::<Outline<'_>>(json::without_mark(text)) else {
         return Vec::new();
     };
     outline
@@ -169,12 +180,17 @@ mod tests {
             r#"{"actions":{}}"#,
             r#"{"actions":[{"name":"x","extra":1}]}"#,
             r#"{"actions":[{"name":"x"}],"more":1}"#,
-            // Readers that take the first value and readers that take the last would disagree.
-            r#"{"actions":[{"name":"set_contract","args":{"contractId":"c1","contractId":"c2","contract":{"data":"x","version":"2.1"}}}]}"#,
             &many,
         ] {
             assert_eq!(parse_all(bad.as_bytes()).unwrap_err().len(), 1, "{bad:.60}");
         }
+    }
+
+    #[test]
+    fn a_proposal_may_stand_behind_a_byte_order_mark() {
+        let text = "\u{feff}{\"actions\":[{\"name\":\"x\"}]}";
+        assert_eq!(check_text(text.as_bytes()), Ok(()));
+        assert_eq!(parse_all(text.as_bytes()).unwrap().faults.len(), 1);
     }
 
     #[test]

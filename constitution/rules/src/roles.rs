@@ -59,8 +59,7 @@ impl Roles {
     }
 }
 
-/// Member data with its flags as booleans. The strings `"true"` and `"false"` are understood,
-/// because deployed clients send them.
+/// Member data with its flags as booleans ([`normalised_flags`]).
 ///
 /// # Errors
 ///

@@ -439,3 +439,17 @@ fn every_fault_of_a_proposal_is_reported() {
         .collect();
     assert_eq!(found, [(0, false), (1, false), (3, true)]);
 }
+
+#[test]
+fn a_key_that_occurs_twice_is_refused_when_the_proposal_is_submitted() {
+    // Readers that take the first value and readers that take the last would disagree.
+    for twice in [
+        r#"{"actions":[{"name":"remove_jwt_issuer","args":{"issuer":"a","issuer":"b"}}]}"#,
+        r#"{"actions":[{"name":"set_contract","args":{"contractId":"c1","contract":{"data":{"a":1,"a":2},"version":"2.1"}}}]}"#,
+    ] {
+        let world = World::new("ann");
+        let faults = constitution_rules::validate(&world, &common::Native, twice.as_bytes()).unwrap_err();
+        assert_eq!(faults.len(), 1, "{faults:?}");
+        assert!(faults[0].reason.contains("occurs twice"), "{faults:?}");
+    }
+}

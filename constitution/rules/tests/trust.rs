@@ -58,8 +58,9 @@ fn issuers_are_enabled_rotated_and_addressed_per_contract() {
 }
 
 fn jwk(kid: &str) -> JsonValue {
-    let n = "qrqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqq";
-    json!({"kty": "RSA", "kid": kid, "n": format!("{n}w"), "e": "AQAB"})
+    // 2048 bits; the last digit has no stray bits.
+    let n = format!("qrq{}w", "q".repeat(338));
+    json!({"kty": "RSA", "kid": kid, "n": n, "e": "AQAB"})
 }
 
 #[test]
@@ -115,10 +116,152 @@ fn malformed_issuers_and_keys_are_refused() {
     key["issuer"] = json!("https://one/{tenantid}");
     let actions = json!([{"name": "set_jwt_issuer", "args": with(key)}]);
     assert_eq!(world.validate(actions), Ok(()));
-    let twice = json!({"issuer": "https://one/x", "jwks": {"keys": [jwk("a"), jwk("a")]}});
-    world.refuses("set_jwt_issuer", twice, "two keys");
     let later = json!([{"name": "set_jwt_issuer", "args": {"issuer": "https://one", "auto_refresh": true}}]);
     assert!(world.validate(later).unwrap_err()[0].unavailable);
+}
+
+/// A set from `tests/vectors/field-cases/key-sets`, proposed for an issuer.
+fn proposed(set: &str) -> JsonValue {
+    json!({"issuer": "https://one/x", "jwks": serde_json::from_str::<JsonValue>(set).unwrap()})
+}
+
+/// Ids of the issuer's keys that verify, and the ids and reasons of those left out.
+fn on_record(world: &World) -> (Vec<String>, Vec<(String, String)>) {
+    let rows = tables::JWT_KEYS.rows(world).unwrap();
+    let used = rows
+        .iter()
+        .flat_map(|row| row.value.0.iter().map(|_| row.key.clone()))
+        .collect();
+    let issuer = tables::JWT_ISSUERS
+        .get(world, &"https://one/x".to_owned())
+        .unwrap()
+        .unwrap()
+        .0;
+    let skipped = issuer
+        .skipped_keys
+        .into_iter()
+        .map(|key| (key.kid.unwrap_or_default(), key.reason))
+        .collect();
+    (used, skipped)
+}
+
+#[test]
+fn one_key_that_is_not_for_us_never_spoils_a_set_and_never_verifies() {
+    for (set, used, skipped, reason) in [
+        (
+            include_str!("../../../tests/vectors/field-cases/key-sets/rsa-and-ed25519--take.json"),
+            "sig-1",
+            "ed",
+            "kty is \"OKP\"",
+        ),
+        (
+            include_str!("../../../tests/vectors/field-cases/key-sets/rsa-and-ml-dsa--take.json"),
+            "sig-1",
+            "",
+            "kty is \"AKP\"",
+        ),
+        (
+            include_str!(
+                "../../../tests/vectors/field-cases/key-sets/sign-and-encrypt--take-but-the-second-verifies-nothing.json"
+            ),
+            "sig-1",
+            "enc-1",
+            "use is \"enc\"",
+        ),
+        (
+            include_str!(
+                "../../../tests/vectors/field-cases/key-sets/wrap-key-operation--take-but-the-second-verifies-nothing.json"
+            ),
+            "sig-1",
+            "",
+            "key_ops is [\"wrapKey\"]",
+        ),
+    ] {
+        let mut world = World::new("ann");
+        world.carry("set_jwt_issuer", proposed(set));
+        let (usable, left_out) = on_record(&world);
+        assert_eq!(usable, [used], "{reason}");
+        assert_eq!(left_out.len(), 1, "{left_out:?}");
+        assert!(skipped.is_empty() || left_out[0].0 == skipped, "{left_out:?}");
+        assert!(left_out[0].1.contains(reason), "{left_out:?}");
+        // Said until another set comes, also when only the audience changes.
+        world.carry(
+            "set_jwt_issuer",
+            json!({"issuer": "https://one/x", "audience": "b"}),
+        );
+        assert_eq!(on_record(&world).1, left_out);
+        world.carry(
+            "set_jwt_issuer",
+            json!({"issuer": "https://one/x", "jwks": {"keys": [jwk("b")]}}),
+        );
+        assert_eq!(on_record(&world), (vec!["b".to_owned()], Vec::new()));
+    }
+}
+
+#[test]
+fn a_set_without_one_usable_key_is_refused() {
+    let mut world = World::new("ann");
+    let ml_dsa = include_str!("../../../tests/vectors/field-cases/key-sets/ml-dsa-alone--refuse.json");
+    world.refuses("set_jwt_issuer", proposed(ml_dsa), "kty is \"AKP\"");
+    world.refuses(
+        "set_jwt_issuer",
+        proposed(r#"{"keys":[]}"#),
+        "no key that verifies",
+    );
+    world.refuses("set_jwt_issuer", proposed(r#"{"keys":[7]}"#), "cannot be used");
+    let mut odd = jwk("a");
+    odd["kid"] = json!(7);
+    world.refuses(
+        "set_jwt_issuer",
+        json!({"issuer": "https://one/x", "jwks": {"keys": [odd]}}),
+        "kid is not printable",
+    );
+}
+
+#[test]
+fn eight_keys_may_share_a_kid_and_keys_without_one_have_a_row_of_their_own() {
+    let numbered = |kid: Option<&str>, count: u8| -> Vec<JsonValue> {
+        let key = |number: u8| {
+            let mut key = jwk("k");
+            let n =
+                key["n"]
+                    .as_str()
+                    .unwrap()
+                    .replacen("qrqq", &format!("qr{}q", char::from(b'A' + number)), 1);
+            key["n"] = json!(n);
+            match kid {
+                Some(kid) => key["kid"] = json!(kid),
+                None => drop(key.as_object_mut().unwrap().remove("kid")),
+            }
+            key
+        };
+        (0..count).map(key).collect()
+    };
+    for (kid, row) in [(Some("k"), "k"), (None, "")] {
+        for (count, left_out) in [(8, 0), (9, 1)] {
+            let mut world = World::new("ann");
+            let keys = numbered(kid, count);
+            world.carry(
+                "set_jwt_issuer",
+                json!({"issuer": "https://one/x", "jwks": {"keys": keys}}),
+            );
+            let (usable, skipped) = on_record(&world);
+            assert_eq!(usable, vec![row.to_owned(); 8]);
+            assert_eq!(skipped.len(), left_out, "{skipped:?}");
+        }
+    }
+    // Replaced as a whole, and another issuer's under the same kid stay.
+    let mut world = World::new("ann");
+    let set = |issuer: &str, keys: &[JsonValue]| json!({"issuer": issuer, "jwks": {"keys": keys}});
+    world.carry("set_jwt_issuer", set("https://one/x", &numbered(Some("k"), 3)));
+    world.carry("set_jwt_issuer", set("https://two", &numbered(Some("k"), 2)));
+    world.carry("set_jwt_issuer", set("https://one/x", &numbered(Some("k"), 1)));
+    let row = tables::JWT_KEYS.get(&world, &"k".to_owned()).unwrap().unwrap().0;
+    let issuers: Vec<&str> = row.iter().map(|key| key.issuer.as_str()).collect();
+    assert_eq!(issuers, ["https://one/x", "https://two", "https://two"]);
+    // The same key twice is one key.
+    world.carry("set_jwt_issuer", set("https://one/x", &[jwk("a"), jwk("a")]));
+    assert_eq!(on_record(&world).1.len(), 1);
 }
 
 #[test]

@@ -171,7 +171,7 @@ fn product_name(vcek: &Certificate<'_>) -> Result<String, Rejected> {
 impl VerifiedChain {
     /// Reads a PEM bundle (VCEK, ASK, ARK) and verifies its signatures.
     fn verify(bundle: &str, verifier: &dyn VerifySignature) -> Result<Self, Rejected> {
-        let ders = pem::decode_many(pem::CERTIFICATE, bundle, CHAIN_LENGTH_READ_MAX).map_err(|error| {
+        let ders = pem::read_many(pem::CERTIFICATE, bundle, CHAIN_LENGTH_READ_MAX).map_err(|error| {
             Rejected::Malformed {
                 field: "certificate chain",
                 problem: error.to_string(),

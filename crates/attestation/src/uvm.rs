@@ -11,7 +11,7 @@
 use std::sync::Arc;
 
 use ciborium::Value as Cbor;
-use crypto::cose::Sign1;
+use crypto::cose::{Label, Sign1};
 use crypto::sha256;
 use serde_json::Value;
 
@@ -30,6 +30,8 @@ const ALGORITHMS: [i64; 6] = [-37, -38, -39, -7, -35, -36];
 const CONTENT_TYPE: i64 = 3;
 /// COSE header label of the certificate chain, leaf first (RFC 9360 §2).
 const X5CHAIN: i64 = 33;
+/// Headers read here that a document may call critical.
+const UNDERSTOOD: &[Label<'static>] = &[Label::Int(X5CHAIN), Label::Text("iss"), Label::Text("feed")];
 
 /// Who may endorse utility VMs.
 struct RootOfTrust {
@@ -131,7 +133,7 @@ fn verify_new(document: &[u8], context: &Context<'_>) -> Result<Endorsement, Rej
     let chain = certificates(&signed)?;
     let leaf_spki = check_chain(&chain, root, context)?;
     signed
-        .verify(&leaf_spki, None, context.verifier)
+        .verify(&leaf_spki, None, UNDERSTOOD, context.verifier)
         .map_err(|_| Rejected::UvmSignature)?;
     Ok(endorsement)
 }

@@ -33,6 +33,31 @@ pub mod label {
     pub const X5CHAIN: i64 = 33;
 }
 
+/// A header's label.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Label<'a> {
+    /// A registered number.
+    Int(i64),
+    /// A name.
+    Text(&'a str),
+}
+
+impl Label<'_> {
+    fn value(self) -> Value {
+        match self {
+            Self::Int(number) => Value::from(number),
+            Self::Text(name) => Value::from(name),
+        }
+    }
+}
+
+/// What every reader of a COSE_Sign1 here understands.
+const COMMON: &[Label<'static>] = &[
+    Label::Int(label::ALG),
+    Label::Int(label::CONTENT_TYPE),
+    Label::Int(label::KID),
+];
+
 /// A COSE_Sign1 that cannot be read or does not verify.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum CoseError {
@@ -45,9 +70,10 @@ pub enum CoseError {
     /// One label twice in the protected header.
     #[error("a COSE header label occurs twice")]
     DuplicateLabel,
-    /// The protected header demands understanding of something (`crit`); nothing here offers any.
-    #[error("the COSE header has critical extensions, which are not supported")]
-    Critical,
+    /// The header demands understanding (`crit`, RFC 9052 §3.1) in a way that is none, or of
+    /// something that is absent or that the reader of this message does not know.
+    #[error("critical COSE headers: {0}")]
+    Critical(String),
     /// No `alg`, or one that does not go with the key.
     #[error("COSE algorithm {alg:?} does not go with a {key} key")]
     Algorithm {
@@ -168,7 +194,8 @@ impl Sign1 {
     /// the message carries none.
     ///
     /// The algorithm must be the one that belongs to the key: ES256, ES384 or ES512 by curve, any
-    /// of PS256, PS384, PS512 for RSA.
+    /// of PS256, PS384, PS512 for RSA. `understood` are the headers that the caller reads besides
+    /// those that everybody must (RFC 9052 §3.1): a message may call those critical, and no others.
     ///
     /// # Errors
     ///
@@ -177,11 +204,10 @@ impl Sign1 {
         &self,
         spki_der: &[u8],
         detached: Option<&[u8]>,
+        understood: &[Label<'_>],
         verifier: &dyn VerifySignature,
     ) -> Result<(), CoseError> {
-        if self.int_header(label::CRIT).is_some() {
-            return Err(CoseError::Critical);
-        }
+        self.check_critical(understood)?;
         let payload = match (self.payload(), detached) {
             (Some(payload), None) | (None, Some(payload)) => payload,
             _ => return Err(CoseError::Payload),
@@ -202,6 +228,40 @@ impl Sign1 {
             &to_be_signed(&self.protected, payload),
             &self.signature,
         )?;
+        Ok(())
+    }
+
+    /// `crit` lists labels, each of which must be in the protected header and understood; and it
+    /// stands in the protected header itself, or it protects nothing.
+    fn check_critical(&self, understood: &[Label<'_>]) -> Result<(), CoseError> {
+        let fault = |text: &str| Err(CoseError::Critical(text.to_owned()));
+        let unprotected = self.unprotected().unwrap_or_default();
+        if unprotected
+            .iter()
+            .any(|(name, _)| *name == Value::from(label::CRIT))
+        {
+            return fault("crit stands outside the protected header");
+        }
+        let Some(crit) = self.int_header(label::CRIT) else {
+            return Ok(());
+        };
+        let Some(labels @ [_, ..]) = crit.as_array().map(Vec::as_slice) else {
+            return fault("crit is not a list of labels");
+        };
+        for name in labels {
+            let shown = match name {
+                Value::Text(text) => format!("{text:.64?}"),
+                Value::Integer(number) => i128::from(*number).to_string(),
+                _ => return fault("crit is not a list of labels"),
+            };
+            if self.header(name).is_none() {
+                return fault(&format!("{shown} is called critical and absent"));
+            }
+            let mut known = COMMON.iter().chain(understood).copied().map(Label::value);
+            if !known.any(|label| label == *name) {
+                return fault(&format!("{shown} is not understood here"));
+            }
+        }
         Ok(())
     }
 
@@ -526,20 +586,72 @@ mod tests {
         );
     }
 
-    #[test]
-    fn critical_headers_and_ambiguous_payloads_are_refused() {
-        let critical = ProtectedHeader::new()
+    fn with_crit(crit: Value) -> Sign1 {
+        let header = ProtectedHeader::new()
             .int(1, -7)
-            .int(label::CRIT, Value::Array(vec![]))
-            .encode();
-        let critical = Sign1::parse(&assemble(&critical, &[], Some(b""), &[])).unwrap();
-        assert_eq!(critical.verify(&[], None, &Portable), Err(CoseError::Critical));
+            .int(label::CRIT, crit)
+            .int(395, 2)
+            .text("known", "x")
+            .text("strange", "y");
+        Sign1::parse(&assemble(&header.encode(), &[], Some(b""), &[])).unwrap()
+    }
+
+    fn critical(message: &Sign1) -> Option<String> {
+        let known = [Label::Text("known"), Label::Text("absent"), Label::Int(395)];
+        match message.verify(&[], None, &known, &Portable) {
+            Err(CoseError::Critical(reason)) => Some(reason),
+            Err(CoseError::Signature(_)) => None,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_is_called_critical_must_be_known_and_there() {
+        let list = |labels: &[Value]| Value::Array(labels.to_vec());
+        for good in [
+            list(&["known".into()]),
+            list(&[395.into(), "known".into()]),
+            list(&[1.into()]),
+        ] {
+            assert_eq!(critical(&with_crit(good.clone())), None, "{good:?}");
+        }
+        for (bad, reason) in [
+            (list(&[]), "not a list"),
+            (Value::from("known"), "not a list"),
+            (Value::Null, "not a list"),
+            (list(&[list(&["known".into()])]), "not a list"),
+            (list(&["known".into(), Value::Bool(true)]), "not a list"),
+            (list(&["absent".into()]), "absent"),
+            (list(&["strange".into()]), "\"strange\" is not understood"),
+            (list(&["known".into(), "strange".into()]), "not understood"),
+            (list(&[4.into()]), "4 is called critical and absent"),
+            (list(&["1".into()]), "absent"),
+            (list(&[Value::from(u64::MAX)]), "absent"),
+        ] {
+            let told = critical(&with_crit(bad.clone())).unwrap_or_default();
+            assert!(told.contains(reason), "{bad:?}: {told}");
+        }
+    }
+
+    #[test]
+    fn crit_outside_the_signature_protects_nothing_and_is_refused() {
+        let crit = (label::CRIT, Value::Array(vec![1.into()]));
+        let message = Sign1::parse(&assemble(PROTECTED, &[crit], Some(b""), &[])).unwrap();
+        let told = critical(&message).unwrap_or_default();
+        assert!(told.contains("outside"), "{told}");
+    }
+
+    #[test]
+    fn ambiguous_payloads_are_refused() {
         let attached = Sign1::parse(&message()).unwrap();
         assert_eq!(
-            attached.verify(&[], Some(b"payload"), &Portable),
+            attached.verify(&[], Some(b"payload"), &[], &Portable),
             Err(CoseError::Payload)
         );
         let detached = Sign1::parse(&assemble(PROTECTED, &[], None, &[])).unwrap();
-        assert_eq!(detached.verify(&[], None, &Portable), Err(CoseError::Payload));
+        assert_eq!(
+            detached.verify(&[], None, &[], &Portable),
+            Err(CoseError::Payload)
+        );
     }
 }

@@ -24,9 +24,25 @@ pub enum JwsError {
     /// Header or claims are not a JSON object.
     #[error("the token's {0} is not a JSON object")]
     Json(&'static str),
-    /// The header demands understanding of something (`crit`); nothing here offers any.
-    #[error("the token's header has critical extensions, which are not supported")]
-    Critical,
+    /// A member of header or claims twice, at any depth: readers would disagree about it.
+    #[error("the token's {part} are ambiguous: {problem}")]
+    Ambiguous {
+        /// Header or claims.
+        part: &'static str,
+        /// Which member.
+        problem: String,
+    },
+    /// `kid` is there and no text.
+    #[error("the token's kid is not text")]
+    KeyId,
+    /// The header demands understanding of something (`crit`, RFC 7515 §4.1.11), or lists in it
+    /// what must not stand there.
+    #[error("the token's header: {0}")]
+    Critical(String),
+    /// The header changes how the payload is read: compressed (`zip`, of JWE only) or not encoded
+    /// (`b64`, RFC 7797).
+    #[error("the token's header has {0:?}, which is not supported")]
+    Transformed(&'static str),
     /// No `alg`, or one that does not go with the key.
     #[error("token algorithm {alg:?} does not go with a {key} key")]
     Algorithm {
@@ -45,12 +61,14 @@ pub enum JwsError {
 pub struct Jws {
     header: Value,
     claims: Value,
+    claims_text: String,
     signing_input: String,
     signature: Vec<u8>,
 }
 
 impl Jws {
-    /// Reads a compact token. Base64url is strict: no padding, no stray bits.
+    /// Reads a compact token. Base64url is strict: no padding, no stray bits. Members that occur
+    /// twice are refused, although RFC 7519 §4 lets a reader take the last.
     ///
     /// # Errors
     ///
@@ -61,9 +79,15 @@ impl Jws {
         }
         let (signing_input, signature) = token.rsplit_once('.').ok_or(JwsError::Shape)?;
         let (header, claims) = signing_input.split_once('.').ok_or(JwsError::Shape)?;
+        let (header, _) = object(header, "header")?;
+        let (claims, claims_text) = object(claims, "claims")?;
+        if header.get("kid").is_some_and(|kid| !kid.is_string()) {
+            return Err(JwsError::KeyId);
+        }
         Ok(Self {
-            header: object(header, "header")?,
-            claims: object(claims, "claims")?,
+            header,
+            claims,
+            claims_text,
             signing_input: signing_input.to_owned(),
             signature: URL_SAFE_NO_PAD.decode(signature).map_err(|_| JwsError::Shape)?,
         })
@@ -87,6 +111,52 @@ impl Jws {
         &self.claims
     }
 
+    /// The claims as their issuer wrote them: numbers and order are its own.
+    #[must_use]
+    pub fn claims_text(&self) -> &str {
+        &self.claims_text
+    }
+
+    /// Refuses a header that this reader would have to understand and does not: `crit`, `zip` and
+    /// `b64`.
+    ///
+    /// # Errors
+    ///
+    /// [`JwsError::Critical`] and [`JwsError::Transformed`].
+    pub fn check_header(&self) -> Result<(), JwsError> {
+        /// Of RFC 7515 §4.1; what every reader knows is never an extension.
+        const REGISTERED: &[&str] = &[
+            "alg", "jku", "jwk", "kid", "x5u", "x5c", "x5t", "x5t#S256", "typ", "cty", "crit",
+        ];
+        if self.header.get("zip").is_some() {
+            return Err(JwsError::Transformed("zip"));
+        }
+        if self.header.get("b64").is_some() {
+            return Err(JwsError::Transformed("b64"));
+        }
+        let Some(crit) = self.header.get("crit") else {
+            return Ok(());
+        };
+        let names: Option<Vec<&str>> = crit
+            .as_array()
+            .filter(|list| !list.is_empty())
+            .and_then(|list| list.iter().map(Value::as_str).collect());
+        let fault = names.map_or_else(
+            || "crit is not a list of names".to_owned(),
+            |names| match names.iter().find(|name| REGISTERED.contains(name)) {
+                Some(name) => format!("crit names {name}, which is no extension"),
+                None => match names.iter().find(|name| self.header.get(**name).is_none()) {
+                    Some(name) => format!("{name:.64?} is called critical and absent"),
+                    None => format!(
+                        "critical extensions are not understood: {:.200}",
+                        names.join(", ")
+                    ),
+                },
+            },
+        );
+        Err(JwsError::Critical(fault))
+    }
+
     /// The text the signature covers.
     #[must_use]
     pub fn signing_input(&self) -> &str {
@@ -106,9 +176,7 @@ impl Jws {
     ///
     /// [`JwsError`] saying whether algorithm, key or signature is at fault.
     pub fn verify(&self, spki_der: &[u8], verifier: &dyn VerifySignature) -> Result<(), JwsError> {
-        if self.header.get("crit").is_some() {
-            return Err(JwsError::Critical);
-        }
+        self.check_header()?;
         let key = spki::spki_key_kind(spki_der).map_err(|error| BadSignature::Key(error.to_string()))?;
         let alg = self.header.get("alg").and_then(Value::as_str).unwrap_or_default();
         let scheme = match (alg, key) {
@@ -162,10 +230,17 @@ pub fn jwks(keys: &[Value]) -> Value {
     json!({ "keys": keys })
 }
 
-fn object(part: &str, name: &'static str) -> Result<Value, JwsError> {
+fn object(part: &str, name: &'static str) -> Result<(Value, String), JwsError> {
     let bytes = URL_SAFE_NO_PAD.decode(part).map_err(|_| JwsError::Shape)?;
-    match serde_json::from_slice(&bytes) {
-        Ok(value @ Value::Object(_)) => Ok(value),
+    let text = String::from_utf8(bytes).map_err(|_| JwsError::Json(name))?;
+    match serde_json::from_str(&text) {
+        Ok(value @ Value::Object(_)) => {
+            model::json::check_unique_keys(text.as_bytes()).map_err(|e| JwsError::Ambiguous {
+                part: name,
+                problem: e.to_string(),
+            })?;
+            Ok((value, text))
+        }
         _ => Err(JwsError::Json(name)),
     }
 }
@@ -214,14 +289,50 @@ mod tests {
                 "{alg}: {refusal:?}"
             );
         }
-        let token = compact(
-            &signing_input(&json!({"alg": "ES256", "crit": ["x"]}), &claims),
-            &[0; 64],
-        );
-        assert_eq!(
-            Jws::parse(&token).unwrap().verify(&key(), &Portable),
-            Err(JwsError::Critical)
-        );
+    }
+
+    #[test]
+    fn headers_that_ask_for_more_than_is_understood_are_refused_before_the_signature() {
+        for (header, reason) in [
+            (json!({"crit": ["x"], "x": 1}), "not understood: x"),
+            (json!({"crit": ["x"]}), "called critical and absent"),
+            (json!({"crit": ["b64"], "b64": true}), "\"b64\""),
+            (json!({"b64": false}), "\"b64\""),
+            (json!({"zip": "DEF"}), "\"zip\""),
+            (json!({"zip": null}), "\"zip\""),
+            (json!({"crit": []}), "not a list"),
+            (json!({"crit": "x"}), "not a list"),
+            (json!({"crit": null}), "not a list"),
+            (json!({"crit": [1]}), "not a list"),
+            (json!({"crit": ["alg"]}), "no extension"),
+        ] {
+            let mut full = header.clone();
+            full["alg"] = "ES256".into();
+            let token = compact(&signing_input(&full, &json!({})), &[0; 64]);
+            let told = Jws::parse(&token).unwrap().verify(&key(), &Portable).unwrap_err();
+            assert!(told.to_string().contains(reason), "{header}: {told}");
+        }
+    }
+
+    #[test]
+    fn doubled_members_are_refused_in_header_and_claims_at_any_depth() {
+        let part = |text: &str| URL_SAFE_NO_PAD.encode(text);
+        for (header, claims) in [
+            (r#"{"alg":"ES256","alg":"none"}"#, "{}"),
+            (r#"{"alg":"ES256"}"#, r#"{"sub":"ann","sub":"bob"}"#),
+            (r#"{"alg":"ES256"}"#, r#"{"sub":"ann","\u0073ub":"bob"}"#),
+            (r#"{"alg":"ES256"}"#, r#"{"a":[{"b":1,"b":1}]}"#),
+        ] {
+            let refusal = Jws::parse(&format!("{}.{}.AA", part(header), part(claims)));
+            assert!(matches!(refusal, Err(JwsError::Ambiguous { .. })), "{refusal:?}");
+        }
+    }
+
+    #[test]
+    fn claims_are_handed_on_as_their_issuer_wrote_them() {
+        let text = r#"{"z":12345678901234567890123,"a":1.0}"#;
+        let token = format!("e30.{}.AA", URL_SAFE_NO_PAD.encode(text));
+        assert_eq!(Jws::parse(&token).unwrap().claims_text(), text);
     }
 
     #[test]
@@ -235,6 +346,8 @@ mod tests {
             "e30.W10.AA",
             "e30.e30.AA.AA",
             "e30.e31.AA",
+            // {"kid":1}
+            "eyJraWQiOjF9.e30.AA",
         ] {
             assert!(Jws::parse(bad).is_err(), "{bad}");
         }

@@ -7,6 +7,7 @@ pub mod cose;
 mod der;
 pub mod digest;
 pub mod ecdsa;
+pub mod jwk;
 pub mod jws;
 #[cfg(feature = "native")]
 pub mod native;

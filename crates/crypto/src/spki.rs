@@ -71,13 +71,26 @@ pub enum SpkiError {
     Certificate(#[from] CertificateError),
 }
 
-/// DER of a public key given as canonical PEM (label `PUBLIC KEY`), one trailing newline allowed.
+/// DER of a public key given as canonical PEM (label `PUBLIC KEY`), one trailing newline allowed:
+/// for keys whose PEM text a report binds.
 ///
 /// # Errors
 ///
 /// [`SpkiError`] if the text is not canonical or holds no public key.
 pub fn spki_from_public_key_pem(text: &str) -> Result<Vec<u8>, SpkiError> {
-    let der = pem::decode_one(pem::PUBLIC_KEY, text)?;
+    let der = pem::decode_canonical(pem::PUBLIC_KEY, text)?;
+    spki_key_kind(&der)?;
+    Ok(der)
+}
+
+/// DER of a public key in a PEM text that a person brought, in any of the spellings that files
+/// have.
+///
+/// # Errors
+///
+/// [`SpkiError`] if the text does not hold exactly one public key.
+pub fn public_key_from_pem(text: &str) -> Result<Vec<u8>, SpkiError> {
+    let der = pem::read_one(pem::PUBLIC_KEY, text)?;
     spki_key_kind(&der)?;
     Ok(der)
 }

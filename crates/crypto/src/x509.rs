@@ -19,8 +19,8 @@ use crate::verify::{BadSignature, SignatureAlg, VerifySignature};
 use crate::{der, sha256};
 
 pub use crate::spki::{
-    KeyKind, SpkiError, jwk_to_spki, key_id, rsa_components, spki_from_public_key_pem, spki_key_kind,
-    spki_to_jwk,
+    KeyKind, SpkiError, jwk_to_spki, key_id, public_key_from_pem, rsa_components, spki_from_public_key_pem,
+    spki_key_kind, spki_to_jwk,
 };
 
 /// Longest certificate read, in bytes of DER.
@@ -69,13 +69,23 @@ pub struct Certificate {
 }
 
 impl Certificate {
-    /// Reads one canonical PEM block labelled `CERTIFICATE`, one trailing newline allowed.
+    /// Reads the one PEM block labelled `CERTIFICATE`, in any of the spellings that files have.
+    /// What is kept of it is the DER, or [`Certificate::to_pem`].
+    ///
+    /// # Errors
+    ///
+    /// [`CertificateError`] if the text does not hold exactly one certificate.
+    pub fn from_pem(text: &str) -> Result<Self, CertificateError> {
+        Self::from_der(&pem::read_one(pem::CERTIFICATE, text)?)
+    }
+
+    /// The same where the digest of the text is bound, as in a report: one spelling only.
     ///
     /// # Errors
     ///
     /// [`CertificateError`] if the text is not canonical or holds no certificate.
-    pub fn from_pem(text: &str) -> Result<Self, CertificateError> {
-        Self::from_der(&pem::decode_one(pem::CERTIFICATE, text)?)
+    pub fn from_canonical_pem(text: &str) -> Result<Self, CertificateError> {
+        Self::from_der(&pem::decode_canonical(pem::CERTIFICATE, text)?)
     }
 
     /// Reads a certificate that fills `der` exactly. Serial numbers of any sign are accepted.

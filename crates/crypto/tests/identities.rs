@@ -63,19 +63,22 @@ fn the_signature_of_a_real_ledger_verifies_over_its_root_alone() {
             .any(|(name, _)| *name == Value::from(396))
     );
     for verifier in VERIFIERS {
-        assert_eq!(sign1.verify(service.spki_der(), Some(&root), verifier), Ok(()));
         assert_eq!(
-            sign1.verify(service.spki_der(), None, verifier),
+            sign1.verify(service.spki_der(), Some(&root), &[], verifier),
+            Ok(())
+        );
+        assert_eq!(
+            sign1.verify(service.spki_der(), None, &[], verifier),
             Err(CoseError::Payload)
         );
         let other = certificate("service_cert_2.pem");
         assert_eq!(
-            sign1.verify(other.spki_der(), Some(&root), verifier),
+            sign1.verify(other.spki_der(), Some(&root), &[], verifier),
             Err(CoseError::Signature(BadSignature::Mismatch))
         );
         assert!(
             sign1
-                .verify(service.spki_der(), Some(&sha256(&root).0), verifier)
+                .verify(service.spki_der(), Some(&sha256(&root).0), &[], verifier)
                 .is_err()
         );
     }
@@ -93,7 +96,7 @@ fn any_flipped_byte_of_what_is_signed_breaks_a_message() {
     let service = certificate("service_cert_2.pem");
     let cose = bytes("previous_service_endorsement_seqno_63.cose");
     let sign1 = Sign1::parse(&cose).unwrap();
-    assert_eq!(sign1.verify(service.spki_der(), None, &Native), Ok(()));
+    assert_eq!(sign1.verify(service.spki_der(), None, &[], &Native), Ok(()));
     assert_eq!(
         sign1.payload(),
         Some(certificate("service_cert_1.pem").spki_der())
@@ -141,12 +144,12 @@ fn a_member_signs_requests_that_verify_under_its_certificate() {
             Some("ab")
         );
         for verifier in VERIFIERS {
-            assert_eq!(sign1.verify(certificate.spki_der(), None, verifier), Ok(()));
+            assert_eq!(sign1.verify(certificate.spki_der(), None, &[], verifier), Ok(()));
             let stranger = EcKeyPair::generate(curve).unwrap();
-            assert!(sign1.verify(stranger.spki_der(), None, verifier).is_err());
+            assert!(sign1.verify(stranger.spki_der(), None, &[], verifier).is_err());
             let foreign = EcKeyPair::generate(other).unwrap();
             assert!(matches!(
-                sign1.verify(foreign.spki_der(), None, verifier),
+                sign1.verify(foreign.spki_der(), None, &[], verifier),
                 Err(CoseError::Algorithm { .. })
             ));
         }

@@ -116,7 +116,7 @@ fn certificate(name: &'static str, data: &[u8]) -> Result<String, SevGuestError>
     let Ok(text) = std::str::from_utf8(data) else {
         return Ok(pem::encode(pem::CERTIFICATE, data));
     };
-    let der = pem::decode_one(pem::CERTIFICATE, text.trim_end_matches('\0'))
+    let der = pem::read_one(pem::CERTIFICATE, text.trim_end_matches('\0'))
         .map_err(|source| SevGuestError::Certificate { name, source })?;
     Ok(pem::encode(pem::CERTIFICATE, &der))
 }

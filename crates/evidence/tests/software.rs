@@ -182,7 +182,7 @@ fn every_flipped_byte_of_report_and_chain_is_noticed() {
         );
     }
     let bundle = String::from_utf8(b64::decode(genuine["endorsements"].as_str().unwrap()).unwrap()).unwrap();
-    let chain = pem::decode_many(pem::CERTIFICATE, &bundle, 3).unwrap();
+    let chain = pem::read_many(pem::CERTIFICATE, &bundle, 3).unwrap();
     for (index, certificate) in chain.iter().enumerate() {
         for position in 0..certificate.len() {
             let mut altered = chain.clone();

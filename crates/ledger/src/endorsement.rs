@@ -81,7 +81,7 @@ pub fn verify(
     verifier: &dyn VerifySignature,
 ) -> Result<Endorsed, EnvelopeError> {
     let envelope = envelope::parse(endorsement)?;
-    envelope.verify(endorsing_spki, None, verifier)?;
+    envelope.verify(endorsing_spki, None, envelope::UNDERSTOOD, verifier)?;
     let from = envelope::ccf_tx_id(&envelope, "epoch.start.txid");
     let to = match envelope::ccf_text(&envelope, "epoch.end.txid") {
         Some(text) => Some(

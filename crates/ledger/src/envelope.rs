@@ -3,7 +3,7 @@
 
 use ciborium::Value;
 use crypto::VerifySignature;
-use crypto::cose::{CoseError, Sign1, integer};
+use crypto::cose::{CoseError, Label, Sign1, integer, label};
 use crypto::spki::key_id;
 use kv::TxId;
 
@@ -17,6 +17,10 @@ pub(crate) const VDP: i64 = 396;
 pub(crate) const VDS_CCF_LEDGER: i64 = 2;
 /// Text label of the ledger's own headers.
 pub(crate) const CCF: &str = "ccf.v1";
+
+/// Headers that readers of the ledger's messages understand.
+pub(crate) const UNDERSTOOD: &[Label<'static>] =
+    &[Label::Int(label::CWT_CLAIMS), Label::Int(VDS), Label::Text(CCF)];
 
 /// Why a COSE envelope is not accepted.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -78,5 +82,5 @@ pub(crate) fn verify_detached(
     if envelope.int_header(VDS).and_then(integer) != Some(VDS_CCF_LEDGER) {
         return Err(EnvelopeError::Header("vds"));
     }
-    Ok(envelope.verify(service_spki, Some(payload), verifier)?)
+    Ok(envelope.verify(service_spki, Some(payload), UNDERSTOOD, verifier)?)
 }

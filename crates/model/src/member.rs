@@ -73,19 +73,17 @@ pub struct MemberRoles {
 }
 
 impl MemberRoles {
-    /// Reads the flags. Roles may be booleans or the strings `"true"` / `"false"`.
+    /// Reads the flags: booleans, and of `cgsRoles` also the strings `"true"` and `"false"`.
     #[must_use]
     pub fn of(member_data: Option<&JsonValue>) -> Self {
-        let flag = |pointer: &str| match member_data.and_then(|data| data.pointer(pointer)) {
-            Some(JsonValue::Bool(value)) => *value,
-            Some(JsonValue::String(text)) => text == "true",
-            _ => false,
-        };
+        let at = |pointer: &str| member_data.and_then(|data| data.pointer(pointer));
+        let flag = |pointer: &str| at(pointer).and_then(JsonValue::as_bool).unwrap_or(false);
+        let role = |pointer: &str| flag(pointer) || at(pointer).is_some_and(|value| value == "true");
         Self {
             operator: flag("/isOperator"),
             recovery_operator: flag("/isRecoveryOperator"),
-            cgs_operator: flag("/cgsRoles/cgsOperator"),
-            contract_operator: flag("/cgsRoles/contractOperator"),
+            cgs_operator: role("/cgsRoles/cgsOperator"),
+            contract_operator: role("/cgsRoles/contractOperator"),
         }
     }
 
@@ -106,7 +104,7 @@ pub enum InvalidMemberData {
     /// The data, or `cgsRoles` in it, has another form.
     #[error("{0} is not an object")]
     NotAnObject(&'static str),
-    /// A flag is neither boolean nor one of the two strings.
+    /// A flag is not boolean, nor, of a role, one of the two strings.
     #[error("member_data.{name} must be true or false, not {got}")]
     Flag {
         /// The flag.
@@ -116,8 +114,9 @@ pub enum InvalidMemberData {
     },
 }
 
-/// Member data with its flags as booleans. The strings `"true"` and `"false"` are understood,
-/// because deployed clients send them.
+/// Member data with its flags as booleans. Of `cgsRoles` the strings `"true"` and `"false"` are
+/// understood, because deployed clients send them; `isOperator` and `isRecoveryOperator` never had
+/// that form, and the reference takes the string `"false"` for true.
 ///
 /// # Errors
 ///
@@ -128,20 +127,23 @@ pub fn normalised_flags(data: &JsonValue) -> Result<Map<String, JsonValue>, Inva
         .cloned()
         .ok_or(InvalidMemberData::NotAnObject("member_data"))?;
     for name in FLAGS {
-        normalise_flag(&mut object, name)?;
+        match object.get(*name) {
+            None | Some(JsonValue::Bool(_)) => {}
+            Some(other) => return Err(not_a_flag(name, other)),
+        }
     }
     if let Some(roles) = object.get_mut("cgsRoles") {
         let roles = roles
             .as_object_mut()
             .ok_or(InvalidMemberData::NotAnObject("member_data.cgsRoles"))?;
         for name in ROLE_FLAGS {
-            normalise_flag(roles, name)?;
+            normalise_role(roles, name)?;
         }
     }
     Ok(object)
 }
 
-fn normalise_flag(object: &mut Map<String, JsonValue>, name: &'static str) -> Result<(), InvalidMemberData> {
+fn normalise_role(object: &mut Map<String, JsonValue>, name: &'static str) -> Result<(), InvalidMemberData> {
     let Some(value) = object.get_mut(name) else {
         return Ok(());
     };
@@ -151,9 +153,13 @@ fn normalise_flag(object: &mut Map<String, JsonValue>, name: &'static str) -> Re
             *value = JsonValue::Bool(text == "true");
             Ok(())
         }
-        other => Err(InvalidMemberData::Flag {
-            name,
-            got: other.to_string(),
-        }),
+        other => Err(not_a_flag(name, other)),
+    }
+}
+
+fn not_a_flag(name: &'static str, got: &JsonValue) -> InvalidMemberData {
+    InvalidMemberData::Flag {
+        name,
+        got: got.to_string(),
     }
 }

@@ -131,7 +131,25 @@ pub struct JwtIssuer {
     /// Required `aud` of this issuer's tokens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audience: Option<String>,
+    /// Keys of its set that verify nothing here, so that everybody sees what was left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub skipped_keys: Vec<SkippedKey>,
 }
+
+/// A published key that is not used.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct SkippedKey {
+    /// Its id, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kid: Option<String>,
+    /// Why, for people.
+    pub reason: String,
+}
+
+/// The row of `jwt.public_signing_keys_metadata_v2` that holds keys without a kid: no kid is empty.
+pub const NO_KID: &str = "";
+/// Most keys that one kid is tried with.
+pub const KEYS_TRIED_MAX: usize = 8;
 
 /// One key of a row of `jwt.public_signing_keys_metadata_v2`.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]

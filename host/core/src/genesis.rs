@@ -6,7 +6,7 @@ use std::sync::{Arc, RwLock};
 
 use crypto::native::issue::{IssueError, Validity, node_certificate, self_signed_service};
 use crypto::native::{EcKeyPair, LedgerSecret};
-use crypto::spki::{KeyKind, spki_from_public_key_pem, spki_key_kind};
+use crypto::spki::{KeyKind, public_key_from_pem, spki_key_kind};
 use crypto::x509::Certificate;
 use kv::store::Store;
 use kv::{Context, Json, Raw, Singleton, TableError, TxId, Unit};
@@ -275,7 +275,7 @@ fn member_id(pem: &str) -> Result<MemberId, String> {
 }
 
 fn check_encryption_key(pem: &str) -> Result<(), String> {
-    let spki = spki_from_public_key_pem(pem).map_err(|e| e.to_string())?;
+    let spki = public_key_from_pem(pem).map_err(|e| e.to_string())?;
     match spki_key_kind(&spki) {
         Ok(KeyKind::Rsa(bits)) if bits >= 2048 => Ok(()),
         _ => Err("an encryption key is RSA with at least 2048 bits".to_owned()),

@@ -6,7 +6,7 @@
 //!
 //! Source: `ledger-host.md` §3.2.
 
-use crypto::cose::Sign1;
+use crypto::cose::{Label, Sign1};
 use crypto::ecdsa::twin;
 use crypto::native::MSG_SERVICE;
 use crypto::x509::Certificate;
@@ -124,6 +124,14 @@ fn unauthenticated(code: &str, reason: &str) -> Reply {
         .with_header("www-authenticate", "COSE-SIGN1 realm=\"Signed request access\"")
 }
 
+/// Headers that are read of a member's message, which it may therefore call critical.
+const UNDERSTOOD: &[Label<'static>] = &[
+    Label::Text(MSG_SERVICE),
+    Label::Text("ccf.gov.msg.type"),
+    Label::Text("ccf.gov.msg.created_at"),
+    Label::Text("ccf.gov.msg.proposal_id"),
+];
+
 /// A member's verified request.
 #[derive(Clone, Debug)]
 pub struct MemberRequest {
@@ -164,7 +172,7 @@ impl MemberRequest {
             return Err(AuthError::CertificateExpired);
         }
         message
-            .verify(certificate.spki_der(), None, verifier)
+            .verify(certificate.spki_der(), None, UNDERSTOOD, verifier)
             .map_err(|e| AuthError::Signature(e.to_string()))?;
         check_service(state, &message)?;
         let got = text_header(&message, "ccf.gov.msg.type")?;

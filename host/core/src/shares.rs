@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use crypto::native::aead::wrap_ledger_secret;
 use crypto::native::wrap::oaep_encrypt;
 use crypto::shares::{Share, split};
-use crypto::spki::spki_from_public_key_pem;
+use crypto::spki::public_key_from_pem;
 use kv::{Json, Read, Singleton, TableError};
 use model::member::{MemberStatus, RecoveryRole};
 use model::service::RecoveryShares;
@@ -115,7 +115,7 @@ pub fn issue(
             member: *member,
             reason,
         };
-        let spki = spki_from_public_key_pem(pem).map_err(|e| unusable(e.to_string()))?;
+        let spki = public_key_from_pem(pem).map_err(|e| unusable(e.to_string()))?;
         let own;
         let share = match role {
             RecoveryRole::Owner => &full,

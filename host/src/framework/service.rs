@@ -218,7 +218,8 @@ pub(super) fn jwk(query: &Query<'_>) -> Answer {
                 "caCertBundleName": issuer.ca_cert_bundle_name,
                 "audience": issuer.audience,
             });
-            (row.key, body)
+            let skipped = Some(issuer.skipped_keys).filter(|keys| !keys.is_empty());
+            (row.key, with(body, "skippedKeys", skipped))
         })
         .collect();
     let keys: Map<String, JsonValue> = JWT_KEYS

@@ -3,10 +3,14 @@
 //! Pure functions of their arguments, so that an auditor who runs the constitution again gets the
 //! same answers.
 
-use crypto::spki::{KeyKind, jwk_to_spki, spki_from_public_key_pem, spki_key_kind};
+use crypto::jwk::{Judged, judge};
+use crypto::pem;
+use crypto::spki::{KeyKind, public_key_from_pem, spki_key_kind};
 use crypto::x509::Certificate as ParsedCertificate;
 
-use crate::guests::constitution_bindings::concordat::host::credentials::{Certificate, Host, Route};
+use crate::guests::constitution_bindings::concordat::host::credentials::{
+    Certificate, Host, Route, RsaKey, TokenKey,
+};
 use crate::guests::{CallState, LoadError, inspect_application, inspect_constitution};
 
 /// Longest JWK, in bytes: an RSA-4096 key with a certificate chain fits.
@@ -28,19 +32,30 @@ impl Host for CallState {
                 .to_owned(),
                 not_before: certificate.not_before(),
                 not_after: certificate.not_after(),
+                pem: certificate.to_pem(),
             }))
     }
 
-    fn rsa_bits(&mut self, public_key_pem: String) -> wasmtime::Result<Result<u32, String>> {
-        Ok(rsa_bits(&public_key_pem))
+    fn read_rsa_key(&mut self, public_key_pem: String) -> wasmtime::Result<Result<RsaKey, String>> {
+        let spki = public_key_from_pem(&public_key_pem).map_err(|e| e.to_string());
+        Ok(spki.and_then(|spki| {
+            Ok(RsaKey {
+                bits: bits_of(&spki)?,
+                pem: pem::encode(pem::PUBLIC_KEY, &spki),
+            })
+        }))
     }
 
-    fn jwk_to_spki(&mut self, jwk_json: String) -> wasmtime::Result<Result<Vec<u8>, String>> {
+    fn read_token_key(&mut self, jwk_json: String) -> wasmtime::Result<Result<TokenKey, String>> {
         if jwk_json.len() > JWK_BYTES_MAX {
             return Ok(Err(format!("the key has more than {JWK_BYTES_MAX} bytes")));
         }
         let jwk = serde_json::from_str(&jwk_json).map_err(|e| e.to_string());
-        Ok(jwk.and_then(|jwk| jwk_to_spki(&jwk).map_err(|e| e.to_string())))
+        let judged = jwk.and_then(|jwk| judge(&jwk).map_err(|e| e.to_string()));
+        Ok(judged.map(|judged| match judged {
+            Judged::Usable { spki } => TokenKey::Usable(spki),
+            Judged::Skipped(reason) => TokenKey::Skipped(reason),
+        }))
     }
 
     fn inspect_application(
@@ -77,10 +92,8 @@ impl Host for CallState {
     }
 }
 
-/// Modulus length of the RSA public key in this PEM.
-pub(super) fn rsa_bits(public_key_pem: &str) -> Result<u32, String> {
-    let spki = spki_from_public_key_pem(public_key_pem).map_err(|e| e.to_string())?;
-    match spki_key_kind(&spki).map_err(|e| e.to_string())? {
+fn bits_of(spki: &[u8]) -> Result<u32, String> {
+    match spki_key_kind(spki).map_err(|e| e.to_string())? {
         KeyKind::Rsa(bits) => Ok(bits),
         other => Err(format!("a {other} key, not an RSA key")),
     }

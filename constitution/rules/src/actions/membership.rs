@@ -8,7 +8,7 @@ use model::{MemberId, tables};
 use serde_json::Value as JsonValue;
 
 use super::service::ShareHolders;
-use crate::credentials::{Credentials, KeyKind};
+use crate::credentials::{Certificate, Credentials, KeyKind, RsaKey};
 use crate::fault::{Fault, require};
 use crate::roles::{normalised_member_data, require_no_operator_share};
 
@@ -24,29 +24,36 @@ fn member_data(args: &SetMember) -> Result<Option<JsonValue>, Fault> {
         .transpose()
 }
 
-fn member_id(credentials: &impl Credentials, cert: &str) -> Result<MemberId, Fault> {
+fn certificate(credentials: &impl Credentials, cert: &str) -> Result<Certificate, Fault> {
     let certificate = credentials
         .certificate(cert)
         .map_err(|e| Fault::refused(format!("cert is not a certificate: {e}")))?;
     require(certificate.key_kind == KeyKind::EllipticCurve, || {
         "members sign with elliptic-curve keys: P-256, P-384 or P-521".into()
     })?;
-    Ok(MemberId(certificate.id))
+    Ok(certificate)
+}
+
+/// The key that the member's shares are encrypted to, if one is given.
+fn encryption_key(credentials: &impl Credentials, args: &SetMember) -> Result<Option<RsaKey>, Fault> {
+    let Some(pem) = &args.encryption_pub_key else {
+        return Ok(None);
+    };
+    let key = credentials
+        .rsa_key(pem)
+        .map_err(|e| Fault::refused(format!("encryption_pub_key is not an RSA public key: {e}")))?;
+    require(key.bits >= ENCRYPTION_KEY_BITS_MIN, || {
+        let bits = key.bits;
+        format!("encryption_pub_key has {bits} bits, at least {ENCRYPTION_KEY_BITS_MIN} are needed")
+    })?;
+    Ok(Some(key))
 }
 
 /// Certificate, encryption key, roles and share must fit together.
 pub(crate) fn check_set(credentials: &impl Credentials, args: &SetMember) -> Result<(), Fault> {
-    member_id(credentials, &args.cert)?;
+    certificate(credentials, &args.cert)?;
     let data = member_data(args)?;
-    if let Some(key) = &args.encryption_pub_key {
-        let bits = credentials
-            .rsa_bits(key)
-            .map_err(|e| Fault::refused(format!("encryption_pub_key is not an RSA public key: {e}")))?;
-        require(bits >= ENCRYPTION_KEY_BITS_MIN, || {
-            format!("encryption_pub_key has {bits} bits, at least {ENCRYPTION_KEY_BITS_MIN} are needed")
-        })?;
-    }
-    let has_key = args.encryption_pub_key.is_some();
+    let has_key = encryption_key(credentials, args)?.is_some();
     let role_fits = match args.recovery_role {
         None => true,
         Some(RecoveryRole::NonParticipant) => !has_key,
@@ -71,7 +78,8 @@ pub(crate) fn set<S: Read + Write>(
     credentials: &impl Credentials,
     args: &SetMember,
 ) -> Result<(), Fault> {
-    let id = member_id(credentials, &args.cert)?;
+    let certificate = certificate(credentials, &args.cert)?;
+    let id = MemberId(certificate.id);
     let existed = tables::MEMBER_INFO.has(state, &id)?;
     let info = MemberInfo {
         status: MemberStatus::Accepted,
@@ -85,12 +93,12 @@ pub(crate) fn set<S: Read + Write>(
     tables::MEMBER_INFO.put(state, &id, &Json(info))?;
     // The row's version tells since when the member is registered: starting anew leaves it alone.
     if !tables::MEMBER_CERTS.has(state, &id)? {
-        tables::MEMBER_CERTS.put(state, &id, &Raw(args.cert.clone().into_bytes()))?;
+        tables::MEMBER_CERTS.put(state, &id, &Raw(certificate.pem.into_bytes()))?;
     }
     tables::MEMBER_ACKS.put(state, &id, &Json(ack))?;
-    match &args.encryption_pub_key {
+    match encryption_key(credentials, args)? {
         Some(key) => {
-            tables::MEMBER_ENCRYPTION_KEYS.put(state, &id, &Raw(key.clone().into_bytes()))?;
+            tables::MEMBER_ENCRYPTION_KEYS.put(state, &id, &Raw(key.pem.into_bytes()))?;
         }
         None => tables::MEMBER_ENCRYPTION_KEYS.remove(state, &id)?,
     }

@@ -74,8 +74,10 @@ fn check(action: &Action, state: &impl Read, credentials: &impl Credentials) -> 
         Action::SetRecoveryThreshold(args) => service::check_threshold(state, args.recovery_threshold),
         Action::SetConstitution(args) => components::check_constitution(credentials, args),
         Action::SetWasmApp(args) => components::check_application(credentials, args),
-        Action::OpenService(args) => service::check_open(state, args),
-        Action::AssertServiceIdentity(args) => service::check_identity(state, &args.service_identity),
+        Action::OpenService(args) => service::check_open(state, credentials, args),
+        Action::AssertServiceIdentity(args) => {
+            service::check_identity(state, credentials, &args.service_identity)
+        }
         Action::SetServiceConfiguration(args) => service::check_configuration(state, args),
     }
 }

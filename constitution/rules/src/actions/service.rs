@@ -10,6 +10,7 @@ use model::member::{MemberStatus, RecoveryRole};
 use model::service::{ServiceConfig, ServiceInfo, ServiceStatus};
 use model::tables;
 
+use crate::credentials::Credentials;
 use crate::electorate::Electorate;
 use crate::fault::{Fault, require};
 
@@ -84,16 +85,27 @@ fn config(state: &impl Read) -> Result<ServiceConfig, Fault> {
         .ok_or_else(|| Fault::refused("the service has no configuration on record"))
 }
 
-/// Whether two PEM texts are the same, apart from a last line feed.
-fn same_pem(one: &str, other: &str) -> bool {
-    one.trim_end() == other.trim_end()
+/// Whether two PEM texts hold the same certificate, however each is spelled.
+fn same_certificate(credentials: &impl Credentials, one: &str, other: &str) -> bool {
+    let id = |pem: &str| {
+        credentials
+            .certificate(pem)
+            .ok()
+            .map(|certificate| certificate.id)
+    };
+    id(one).is_some_and(|one| id(other) == Some(one))
 }
 
 /// The certificate must be the service's.
-pub(crate) fn check_identity(state: &impl Read, identity: &str) -> Result<(), Fault> {
-    require(same_pem(&info(state)?.cert, identity), || {
-        "the certificate given is not this service's".into()
-    })
+pub(crate) fn check_identity(
+    state: &impl Read,
+    credentials: &impl Credentials,
+    identity: &str,
+) -> Result<(), Fault> {
+    require(
+        same_certificate(credentials, &info(state)?.cert, identity),
+        || "the certificate given is not this service's".into(),
+    )
 }
 
 /// 1 to 254, and reachable once shares have been issued.
@@ -126,12 +138,16 @@ pub(crate) fn set_threshold<S: Read + Write>(
 }
 
 /// The service must be the one its members mean, be recoverable, and have somebody who can vote.
-pub(crate) fn check_open(state: &impl Read, args: &OpenService) -> Result<(), Fault> {
-    check_identity(state, &args.next_service_identity)?;
+pub(crate) fn check_open(
+    state: &impl Read,
+    credentials: &impl Credentials,
+    args: &OpenService,
+) -> Result<(), Fault> {
+    check_identity(state, credentials, &args.next_service_identity)?;
     let recorded = tables::PREVIOUS_SERVICE_IDENTITY.get(state, &Singleton)?;
     let previous_fits = match (&args.previous_service_identity, &recorded) {
         (None, None) => true,
-        (Some(given), Some(recorded)) => same_pem(given, &recorded.0),
+        (Some(given), Some(recorded)) => same_certificate(credentials, given, &recorded.0),
         _ => false,
     };
     require(previous_fits, || {

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cleanroom_model::actions::{DEFAULT_AUDIENCE, RemoveJwtIssuer, SetJwtIssuer};
 use kv::{Json, Read, Write};
-use model::service::{JwtIssuer, JwtKey};
+use model::service::{JwtIssuer, JwtKey, KEYS_TRIED_MAX, NO_KID, SkippedKey};
 use model::tables;
 use serde_json::Value as JsonValue;
 
-use crate::credentials::Credentials;
+use crate::credentials::{Credentials, TokenKey};
 use crate::fault::{Fault, require};
 
 /// Most keys of one issuer.
@@ -35,31 +35,81 @@ pub(crate) fn check_set_jwt_issuer(credentials: &impl Credentials, args: &SetJwt
     if let Some(audience) = &args.audience {
         require_text(audience, "audience")?;
     }
-    keys(credentials, args).map(|_| ())
+    match &args.jwks {
+        None => Ok(()),
+        Some(set) => keys(credentials, &args.issuer, &set.keys).map(|_| ()),
+    }
 }
 
-/// The issuer's keys by key id.
-fn keys(credentials: &impl Credentials, args: &SetJwtIssuer) -> Result<BTreeMap<String, JwtKey>, Fault> {
-    let mut keys = BTreeMap::new();
-    let given = args.jwks.as_ref().map_or(&[][..], |set| &set.keys);
+/// What an issuer's set gives: its keys by key id, and those that verify nothing here.
+#[derive(Default)]
+struct Keys {
+    usable: BTreeMap<String, Vec<JwtKey>>,
+    skipped: Vec<SkippedKey>,
+}
+
+impl Keys {
+    /// Judges one key by itself. Keys for other purposes and of other kinds are left out, and an
+    /// id may have several.
+    fn judge(&mut self, credentials: &impl Credentials, jwk: &JsonValue, issuer: &str) -> Result<(), Fault> {
+        let kid = jwk.get("kid");
+        let shown = kid.map(|kid| kid.as_str().map_or_else(|| kid.to_string(), str::to_owned));
+        let name = shown
+            .as_deref()
+            .map_or_else(|| "without kid".to_owned(), |kid| format!("{kid:.64}"));
+        let judged = credentials
+            .token_key(&jwk.to_string())
+            .map_err(|e| Fault::refused(format!("key {name} cannot be used: {e}")))?;
+        let mut skip = |reason: String| {
+            let kid = shown.as_ref().map(|kid| kid.chars().take(64).collect());
+            self.skipped.push(SkippedKey { kid, reason });
+            Ok(())
+        };
+        let public_key = match judged {
+            TokenKey::Usable(spki) => spki,
+            TokenKey::Skipped(reason) => return skip(reason),
+        };
+        let kid = match kid {
+            None => NO_KID,
+            Some(JsonValue::String(kid)) if require_text(kid, "kid").is_ok() => kid.as_str(),
+            Some(_) => return skip("kid is not printable text without blanks".to_owned()),
+        };
+        let key = JwtKey {
+            public_key,
+            issuer: issuer.to_owned(),
+            constraint: Some(constraint(jwk, issuer)?),
+        };
+        let same = self.usable.entry(kid.to_owned()).or_default();
+        if same.contains(&key) {
+            return skip("the same key stands in the set twice".to_owned());
+        }
+        if same.len() >= KEYS_TRIED_MAX {
+            return skip(format!(
+                "{KEYS_TRIED_MAX} keys before it have the same kid, and no more are tried"
+            ));
+        }
+        same.push(key);
+        Ok(())
+    }
+}
+
+/// Reads an issuer's set (RFC 7517 §5). One key that is of no use here never spoils it; a set that
+/// has nothing else does.
+fn keys(credentials: &impl Credentials, issuer: &str, given: &[JsonValue]) -> Result<Keys, Fault> {
     require(given.len() <= KEYS_MAX, || {
         format!("at most {KEYS_MAX} keys per issuer")
     })?;
+    let mut keys = Keys::default();
     for jwk in given {
-        let kid = jwk.get("kid").and_then(JsonValue::as_str).unwrap_or_default();
-        require_text(kid, "the kid of each key")?;
-        let public_key = credentials
-            .jwk_to_spki(&jwk.to_string())
-            .map_err(|e| Fault::refused(format!("key {kid} cannot be used: {e}")))?;
-        let key = JwtKey {
-            public_key,
-            issuer: args.issuer.clone(),
-            constraint: Some(constraint(jwk, &args.issuer)?),
-        };
-        require(keys.insert(kid.to_owned(), key).is_none(), || {
-            format!("two keys have the kid {kid}")
-        })?;
+        keys.judge(credentials, jwk, issuer)?;
     }
+    require(!keys.usable.is_empty(), || {
+        let reasons: Vec<&str> = keys.skipped.iter().map(|key| key.reason.as_str()).collect();
+        format!(
+            "the set holds no key that verifies tokens here: {}",
+            reasons.join("; ")
+        )
+    })?;
     Ok(keys)
 }
 
@@ -106,29 +156,37 @@ pub(crate) fn set_jwt_issuer<S: Read + Write>(
     credentials: &impl Credentials,
     args: &SetJwtIssuer,
 ) -> Result<(), Fault> {
+    let keys = match &args.jwks {
+        None => None,
+        Some(set) => Some(keys(credentials, &args.issuer, &set.keys)?),
+    };
+    let skipped_keys = match &keys {
+        Some(keys) => keys.skipped.clone(),
+        None => tables::JWT_ISSUERS
+            .get(state, &args.issuer)?
+            .map(|row| row.0.skipped_keys)
+            .unwrap_or_default(),
+    };
+    let audience = args.audience.clone();
     let row = JwtIssuer {
         ca_cert_bundle_name: None,
         auto_refresh: false,
-        audience: Some(
-            args.audience
-                .clone()
-                .unwrap_or_else(|| DEFAULT_AUDIENCE.to_owned()),
-        ),
+        audience: Some(audience.unwrap_or_else(|| DEFAULT_AUDIENCE.to_owned())),
+        skipped_keys,
     };
     tables::JWT_ISSUERS.put(state, &args.issuer, &Json(row))?;
-    if args.jwks.is_none() {
+    let Some(keys) = keys else {
         return Ok(());
-    }
-    let keys = keys(credentials, args)?;
-    remove_keys(state, &args.issuer, &keys.keys().cloned().collect())?;
-    for (kid, key) in keys {
+    };
+    remove_keys(state, &args.issuer, &keys.usable.keys().cloned().collect())?;
+    for (kid, mut keys) in keys.usable {
         // Another issuer may use the same kid: each key is believed for its own issuer only.
         let mut all = tables::JWT_KEYS
             .get(state, &kid)?
             .map(|row| row.0)
             .unwrap_or_default();
         all.retain(|other| other.issuer != args.issuer);
-        all.push(key);
+        all.append(&mut keys);
         all.sort_by(|a, b| a.issuer.cmp(&b.issuer));
         tables::JWT_KEYS.put(state, &kid, &Json(all))?;
     }

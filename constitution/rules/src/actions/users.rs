@@ -10,17 +10,17 @@ use model::member::UserInfo;
 use model::{UserId, tables};
 use serde_json::Value as JsonValue;
 
-use crate::credentials::{Credentials, KeyKind};
+use crate::credentials::{Certificate, Credentials, KeyKind};
 use crate::fault::{Fault, require};
 
-fn user_id(credentials: &impl Credentials, cert: &str) -> Result<UserId, Fault> {
+fn user(credentials: &impl Credentials, cert: &str) -> Result<Certificate, Fault> {
     let certificate = credentials
         .certificate(cert)
         .map_err(|e| Fault::refused(format!("cert is not a certificate: {e}")))?;
     require(certificate.key_kind != KeyKind::Other, || {
         "the certificate's key must be RSA or elliptic-curve".into()
     })?;
-    Ok(UserId(certificate.id))
+    Ok(certificate)
 }
 
 fn require_object(data: Option<&JsonValue>) -> Result<(), Fault> {
@@ -36,7 +36,7 @@ pub(crate) fn check_set(
     credentials: &impl Credentials,
     args: &SetUser,
 ) -> Result<(), Fault> {
-    let id = user_id(credentials, &args.cert)?;
+    let id = UserId(user(credentials, &args.cert)?.id);
     require_object(args.user_data.as_ref())?;
     let name: Identifier = id
         .to_string()
@@ -53,10 +53,11 @@ pub(crate) fn set<S: Read + Write>(
     credentials: &impl Credentials,
     args: &SetUser,
 ) -> Result<(), Fault> {
-    let id = user_id(credentials, &args.cert)?;
+    let certificate = user(credentials, &args.cert)?;
+    let id = UserId(certificate.id);
     // The row's version tells since when the user is registered: an update leaves it alone.
     if !tables::USER_CERTS.has(state, &id)? {
-        tables::USER_CERTS.put(state, &id, &Raw(args.cert.clone().into_bytes()))?;
+        tables::USER_CERTS.put(state, &id, &Raw(certificate.pem.into_bytes()))?;
     }
     let user_data = args.user_data.clone().unwrap_or_default();
     Ok(tables::USER_INFO.put(state, &id, &Json(UserInfo { user_data }))?)

@@ -12,11 +12,11 @@
 use std::collections::BTreeMap;
 
 use cleanroom_model::governance::{ACCEPTED_CONTRACTS, AcceptedContract, CONTRACTS, ContractDraft};
-use constitution_rules::credentials::{Certificate, KeyKind, Route};
+use constitution_rules::credentials::{Certificate, KeyKind, Route, RsaKey, TokenKey};
 use constitution_rules::{Ballot, Credentials, Failed, Invalid, ProposalContext};
 use crypto::native::issue::{Validity, self_signed_member};
 use crypto::native::{Curve, EcKeyPair};
-use crypto::spki;
+use crypto::{jwk, pem, spki};
 use kv::access::{access, classify};
 use kv::{Context, Denied, Entry, Json, Raw, RawEntry, Read, Singleton, TxId, Versioned, Write};
 use model::member::{MemberInfo, MemberStatus};
@@ -26,7 +26,8 @@ use model::{Digest, MemberId, ProposalId, tables};
 use serde_json::{Value as JsonValue, json};
 
 /// The service certificate of every world.
-pub const SERVICE_CERT: &str = "-----BEGIN CERTIFICATE-----\nc2VydmljZQ==\n-----END CERTIFICATE-----\n";
+pub const SERVICE_CERT: &str =
+    include_str!("../../../../tests/vectors/field-cases/member-certificate-forms/plain.pem");
 
 type Rows = BTreeMap<Vec<u8>, (Vec<u8>, TxId)>;
 
@@ -128,8 +129,8 @@ pub fn id_of(cert: &str) -> MemberId {
 pub struct Native;
 
 impl Credentials for Native {
-    fn certificate(&self, pem: &str) -> Result<Certificate, String> {
-        let read = crypto::x509::Certificate::from_pem(pem).map_err(|e| e.to_string())?;
+    fn certificate(&self, text: &str) -> Result<Certificate, String> {
+        let read = crypto::x509::Certificate::from_pem(text).map_err(|e| e.to_string())?;
         let kind = match read.key_kind() {
             spki::KeyKind::EcP256 | spki::KeyKind::EcP384 | spki::KeyKind::EcP521 => KeyKind::EllipticCurve,
             spki::KeyKind::Rsa(_) => KeyKind::Rsa,
@@ -138,20 +139,27 @@ impl Credentials for Native {
         Ok(Certificate {
             id: read.id(),
             key_kind: kind,
+            pem: read.to_pem(),
         })
     }
 
-    fn rsa_bits(&self, public_key_pem: &str) -> Result<u32, String> {
-        let der = spki::spki_from_public_key_pem(public_key_pem).map_err(|e| e.to_string())?;
+    fn rsa_key(&self, public_key_pem: &str) -> Result<RsaKey, String> {
+        let der = spki::public_key_from_pem(public_key_pem).map_err(|e| e.to_string())?;
         match spki::spki_key_kind(&der).map_err(|e| e.to_string())? {
-            spki::KeyKind::Rsa(bits) => Ok(bits),
+            spki::KeyKind::Rsa(bits) => Ok(RsaKey {
+                bits,
+                pem: pem::encode(pem::PUBLIC_KEY, &der),
+            }),
             other => Err(format!("a key of kind {other}")),
         }
     }
 
-    fn jwk_to_spki(&self, jwk_json: &str) -> Result<Vec<u8>, String> {
-        let jwk = serde_json::from_str(jwk_json).map_err(|e| e.to_string())?;
-        spki::jwk_to_spki(&jwk).map_err(|e| e.to_string())
+    fn token_key(&self, jwk_json: &str) -> Result<TokenKey, String> {
+        let key = serde_json::from_str(jwk_json).map_err(|e| e.to_string())?;
+        Ok(match jwk::judge(&key).map_err(|e| e.to_string())? {
+            jwk::Judged::Usable { spki } => TokenKey::Usable(spki),
+            jwk::Judged::Skipped(reason) => TokenKey::Skipped(reason),
+        })
     }
 
     fn inspect_application(&self, component: &[u8]) -> Result<(Digest, Vec<Route>), String> {

@@ -197,7 +197,7 @@ fn runtime_claims_that_the_report_does_not_cover_are_refused() {
 fn a_certificate_of_another_attestation_key_is_refused() {
     let mut evidence = confidential_vm();
     // Any readable certificate of another key will do.
-    let other = pem::decode_many(pem::CERTIFICATE, &text("ccf/milan_v3_chain.pem"), 3)
+    let other = pem::read_many(pem::CERTIFICATE, &text("ccf/milan_v3_chain.pem"), 3)
         .unwrap()
         .remove(0);
     let mut padded = other;

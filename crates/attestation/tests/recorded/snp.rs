@@ -404,8 +404,7 @@ fn every_flipped_byte_of_a_report_is_noticed() {
 #[test]
 fn every_flipped_byte_of_a_certificate_is_noticed() {
     let report = vector("ccf/milan_v3_report.bin");
-    let chain =
-        crypto::pem::decode_many(crypto::pem::CERTIFICATE, &text("ccf/milan_v3_chain.pem"), 3).unwrap();
+    let chain = crypto::pem::read_many(crypto::pem::CERTIFICATE, &text("ccf/milan_v3_chain.pem"), 3).unwrap();
     let verdict = |chain: &[Vec<u8>]| {
         let bundle: String = chain
             .iter()
@@ -444,7 +443,7 @@ fn turin_chain() -> String {
 
 /// The blocks of a bundle, each as PEM text.
 fn pem_blocks(bundle: &str) -> Vec<String> {
-    crypto::pem::decode_many(crypto::pem::CERTIFICATE, bundle, 8)
+    crypto::pem::read_many(crypto::pem::CERTIFICATE, bundle, 8)
         .unwrap()
         .iter()
         .map(|der| crypto::pem::encode(crypto::pem::CERTIFICATE, der))

@@ -92,10 +92,10 @@ impl EcKeyPair {
         const SEC1: &str = "EC PRIVATE KEY";
         if let Some(start) = text.find("-----BEGIN EC PRIVATE KEY-----") {
             let block = text.get(start..).unwrap_or_default();
-            let sec1 = Zeroizing::new(pem::decode_one(SEC1, block)?);
+            let sec1 = Zeroizing::new(pem::read_one(SEC1, block)?);
             return Self::try_curves(|curve| EcdsaKeyPair::from_private_key_der(curve.signing(), &sec1));
         }
-        let pkcs8 = Zeroizing::new(pem::decode_one(pem::PRIVATE_KEY, text)?);
+        let pkcs8 = Zeroizing::new(pem::read_one(pem::PRIVATE_KEY, text)?);
         Self::from_pkcs8_der(&pkcs8)
     }
 

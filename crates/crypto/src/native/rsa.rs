@@ -74,12 +74,12 @@ impl RsaKeyPair {
     ///
     /// [`KeyError`] if there is no such block or it is no RSA key of 2048 to 8192 bits.
     pub fn from_pem(text: &str) -> Result<Self, KeyError> {
-        if text.starts_with("-----BEGIN RSA PRIVATE KEY-----") {
-            let pkcs1 = Zeroizing::new(pem::decode_one("RSA PRIVATE KEY", text)?);
+        if text.contains("-----BEGIN RSA PRIVATE KEY-----") {
+            let pkcs1 = Zeroizing::new(pem::read_one("RSA PRIVATE KEY", text)?);
             let pkcs8 = KeyPair::from_der(&pkcs1)?.as_der()?;
             return Self::from_pkcs8_der(pkcs8.as_ref());
         }
-        Self::from_pkcs8_der(&Zeroizing::new(pem::decode_one(pem::PRIVATE_KEY, text)?))
+        Self::from_pkcs8_der(&Zeroizing::new(pem::read_one(pem::PRIVATE_KEY, text)?))
     }
 
     /// The private key as PKCS#8 DER, for sealing.

@@ -1,4 +1,5 @@
-//! JSON in which no object has a key twice.
+//! JSON as people and other programs send it: texts in which no object has a key twice, and texts
+//! behind a byte order mark.
 //!
 //! Of a repeated key one reader takes the first value and another the last. Members would vote on
 //! what they read, and the service would carry out something else.
@@ -8,12 +9,19 @@ use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
+/// The text behind a UTF-8 byte order mark, which programs of one vendor put in front and which
+/// RFC 8259 §8.1 lets a reader skip.
+#[must_use]
+pub fn without_mark(text: &[u8]) -> &[u8] {
+    text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text)
+}
+
 /// Checks a text and keeps nothing of it.
 ///
 /// # Errors
 ///
 /// The parser's, or one that names the repeated key and where it is.
-pub fn check(text: &[u8]) -> Result<(), serde_json::Error> {
+pub fn check_unique_keys(text: &[u8]) -> Result<(), serde_json::Error> {
     serde_json::from_slice::<UniqueKeys>(text).map(|UniqueKeys| ())
 }
 
@@ -83,14 +91,21 @@ mod tests {
 
     #[test]
     fn a_key_may_occur_once_in_each_object() {
-        check(br#"{"a":[{"a":1.5,"b":null},{"a":true}],"b":{"a":"x\n"},"c":-7}"#).unwrap();
+        check_unique_keys(br#"{"a":[{"a":1.5,"b":null},{"a":true}],"b":{"a":"x\n"},"c":-7}"#).unwrap();
         for twice in [
             r#"{"a":1,"a":1}"#,
             r#"[{"x":{"b":1,"c":2,"b":3}}]"#,
             r#"{"a":1,"\u0061":2}"#,
         ] {
-            let error = check(twice.as_bytes()).unwrap_err().to_string();
+            let error = check_unique_keys(twice.as_bytes()).unwrap_err().to_string();
             assert!(error.contains("occurs twice"), "{twice}: {error}");
         }
+    }
+
+    #[test]
+    fn one_byte_order_mark_is_skipped_and_no_more() {
+        assert_eq!(without_mark(b"\xef\xbb\xbf{}"), b"{}");
+        assert_eq!(without_mark(b"{}"), b"{}");
+        assert_eq!(without_mark(b"\xef\xbb\xbf\xef\xbb\xbf{}"), b"\xef\xbb\xbf{}");
     }
 }
