@@ -62,6 +62,7 @@ fn sparks_plan_admits_the_good_corpus_and_stops_hostile_statements_without_the_f
         .arg(workspace.join("spark-launcher/tests/plan_gate.py"))
         .arg(workspace.join("spark-launcher/job"))
         .arg(&statements)
+        .arg(workspace.join("tests/vectors/sql_gate/attacks.sql"))
         .env_clear()
         .env("PATH", "/usr/local/bin:/usr/bin:/bin")
         .env("LANG", "C.UTF-8")
