@@ -81,6 +81,7 @@ fn response(reply: Reply) -> Response {
         body: reply.body,
         retry_after: None,
         commit_on_error: reply.commit_on_error,
+        cache_seconds: reply.cache_seconds,
     }
 }
 

@@ -1,7 +1,8 @@
 //! Who is calling the application: certificate, token, or nobody.
 //!
 //! An endpoint lists the policies it takes; they are tried in order and the first success wins.
-//! A credential that was shown and is bad never turns its bearer into an anonymous caller.
+//! A credential that was shown and is not good never turns its bearer into an anonymous caller, on
+//! any endpoint, whether its list looks at such credentials or not.
 //! Governance requests are authenticated by their own signature, in `host_core`.
 
 use host_core::reply::Reply;
@@ -41,10 +42,7 @@ pub(crate) fn caller(
             CallerKind::Member => by_certificate(request, now, |id| member(state, id)),
             CallerKind::User => by_certificate(request, now, |id| user(state, id)),
             CallerKind::Jwt => by_token(state, tokens, request, now),
-            CallerKind::Anonymous if misses.iter().any(|(_, miss)| matches!(miss, Miss::Bad(_))) => Err(
-                Miss::Bad("credentials were shown and none of them is good".to_owned()),
-            ),
-            CallerKind::Anonymous => Ok(Caller::Anonymous),
+            CallerKind::Anonymous => anonymous(state, tokens, request, policies, now),
         };
         match tried {
             Ok(caller) => return Ok(caller),
@@ -52,6 +50,32 @@ pub(crate) fn caller(
         }
     }
     Err(unauthenticated(&misses))
+}
+
+/// Nobody in particular: whoever showed nothing. Where only nobody is expected, and therefore
+/// nobody's credentials matter, good ones do no harm; bad ones are refused there too.
+fn anonymous(
+    state: &(impl Read + ?Sized),
+    tokens: &Tokens,
+    request: &Request,
+    policies: &[CallerKind],
+    now: u64,
+) -> Result<Caller, Miss> {
+    let alone = policies.iter().all(|policy| *policy == CallerKind::Anonymous);
+    let bad = |what: &str| Err(Miss::Bad(format!("{what} was shown, and it is not good here")));
+    if request.certificate.is_some() {
+        let good = by_certificate(request, now, |id| Ok(member(state, id)?.or(user(state, id)?))).is_ok();
+        if !(alone && good) {
+            return bad("a client certificate");
+        }
+    }
+    if request.headers.contains_key(header::AUTHORIZATION) {
+        let good = by_token(state, tokens, request, now).is_ok();
+        if !(alone && good) {
+            return bad("an authorization header");
+        }
+    }
+    Ok(Caller::Anonymous)
 }
 
 fn unauthenticated(misses: &[(CallerKind, Miss)]) -> Reply {
@@ -133,10 +157,15 @@ fn by_token(
     request: &Request,
     now: u64,
 ) -> Result<Caller, Miss> {
-    let header = request
-        .headers
-        .get(header::AUTHORIZATION)
+    let mut headers = request.headers.get_all(header::AUTHORIZATION).iter();
+    let header = headers
+        .next()
         .ok_or(Miss::Absent("no authorization header was sent"))?;
+    if headers.next().is_some() {
+        return Err(Miss::Bad(
+            "more than one authorization header was sent".to_owned(),
+        ));
+    }
     let token = header
         .to_str()
         .ok()
@@ -223,11 +252,56 @@ mod tests {
         assert_eq!(try_at(NOW, &request(Some(9), None), &ALL), Err(401));
         assert_eq!(try_at(NOW, &request(None, Some("Bearer x.y.z")), &ALL), Err(401));
         assert_eq!(try_at(NOW, &request(None, Some("Basic eDp5")), &ALL), Err(401));
-        let public = [CallerKind::Anonymous];
+    }
+
+    #[test]
+    fn a_credential_that_no_policy_of_the_endpoint_takes_is_refused_before_nobody_is_tried() {
+        // As of PUT …/events: a token or nobody. Not even a member's certificate passes as nobody.
+        let events = [CallerKind::Jwt, CallerKind::Anonymous];
+        for certificate in [1, 2, 9] {
+            assert_eq!(
+                try_at(NOW, &request(Some(certificate), None), &events),
+                Err(401),
+                "{certificate}"
+            );
+        }
         assert_eq!(
-            try_at(NOW, &request(Some(9), Some("Bearer x")), &public),
-            Ok(Caller::Anonymous)
+            try_at(NOW, &request(None, Some("Bearer x.y.z")), &events),
+            Err(401)
         );
+        assert_eq!(try_at(NOW, &request(None, None), &events), Ok(Caller::Anonymous));
+    }
+
+    #[test]
+    fn on_endpoints_for_everybody_good_credentials_do_no_harm_and_bad_ones_are_refused() {
+        let public = [CallerKind::Anonymous];
+        for (certificate, authorization, expected) in [
+            (None, None, Ok(Caller::Anonymous)),
+            (Some(1), None, Ok(Caller::Anonymous)),
+            (Some(2), None, Ok(Caller::Anonymous)),
+            (Some(9), None, Err(401)),
+            (None, Some("Bearer x"), Err(401)),
+            (None, Some("Basic eDp5"), Err(401)),
+            (Some(1), Some("Bearer x"), Err(401)),
+        ] {
+            let request = request(certificate, authorization);
+            assert_eq!(
+                try_at(NOW, &request, &public),
+                expected,
+                "{certificate:?} {authorization:?}"
+            );
+        }
+        assert_eq!(try_at(NOW + 11, &request(Some(1), None), &public), Err(401));
+    }
+
+    #[test]
+    fn two_authorization_headers_are_not_one_credential() {
+        let mut twice = request(None, Some("Bearer x.y.z"));
+        twice
+            .headers
+            .append(header::AUTHORIZATION, "Bearer a.b.c".parse().unwrap());
+        let reply = caller(&state(), &Tokens::new(), &twice, &ALL, NOW).unwrap_err();
+        assert!(String::from_utf8_lossy(&reply.body).contains("more than one"));
     }
 
     #[test]

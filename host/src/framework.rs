@@ -12,7 +12,7 @@ mod transactions;
 
 use host_core::State;
 use host_core::reply::Reply;
-use model::FrameworkError;
+use model::{FrameworkError, percent};
 use serde_json::{Value as JsonValue, json};
 
 pub(crate) use self::governance::{Signed, verify};
@@ -249,7 +249,7 @@ impl Query<'_> {
     }
 
     /// A parameter of the query string; given twice it is refused.
-    fn argument(&self, name: &str) -> Result<Option<&str>, Reply> {
+    fn argument(&self, name: &str) -> Result<Option<String>, Reply> {
         argument(self.request, name)
     }
 }
@@ -262,22 +262,26 @@ pub(crate) fn bad_id(text: &str) -> Reply {
     )
 }
 
-/// A parameter of the query string, undecoded: none of ours needs escapes.
-pub(crate) fn argument<'a>(request: &'a Request, name: &str) -> Result<Option<&'a str>, Reply> {
-    let query = request.uri.query().unwrap_or_default();
-    let mut values = query
-        .split('&')
-        .filter_map(|part| part.split_once('='))
-        .filter(|(key, _)| *key == name)
-        .map(|(_, value)| value);
-    let first = values.next();
+/// A parameter of the query string, decoded.
+pub(crate) fn argument(request: &Request, name: &str) -> Result<Option<String>, Reply> {
+    let invalid = |text: String| Reply::error(FrameworkError::InvalidQueryParameterValue, text);
+    let pairs =
+        percent::pairs(request.uri.query().unwrap_or_default()).map_err(|e| invalid(e.to_string()))?;
+    let mut values = pairs.into_iter().filter(|(key, _)| key == name);
+    let first = values.next().map(|(_, value)| value);
     if values.next().is_some() {
-        return Err(Reply::error(
-            FrameworkError::InvalidQueryParameterValue,
-            format!("the query parameter {name} occurs twice"),
-        ));
+        return Err(invalid(format!("the query parameter {name} occurs twice")));
     }
     Ok(first)
+}
+
+/// Every escape of path and query is well formed, whatever is asked for (RFC 3986 §2.1).
+pub(crate) fn check_escapes(request: &Request) -> Result<(), Reply> {
+    percent::decode_path(request.uri.path())
+        .map_err(|e| Reply::error(FrameworkError::InvalidResourceName, e.to_string()))?;
+    percent::pairs(request.uri.query().unwrap_or_default())
+        .map_err(|e| Reply::error(FrameworkError::InvalidQueryParameterValue, e.to_string()))?;
+    Ok(())
 }
 
 /// Versions of the governance API that are spoken.
@@ -289,7 +293,7 @@ pub(crate) fn check_api_version(request: &Request) -> Result<(), Reply> {
     if !path.starts_with("/gov/") || path == "/gov/tx" || path == "/gov/commit" {
         return Ok(());
     }
-    match argument(request, "api-version")? {
+    match argument(request, "api-version")?.as_deref() {
         None => Err(Reply::error(
             FrameworkError::MissingApiVersionParameter,
             format!(

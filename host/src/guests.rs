@@ -451,5 +451,6 @@ fn app_response(response: app::Response) -> AppResponse {
         body: response.body,
         retry_after: response.retry_after,
         commit_on_error: response.commit_on_error,
+        cache_seconds: response.cache_seconds,
     }
 }

@@ -18,7 +18,7 @@ use bytes::Bytes;
 use host_core::reply::Reply;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 use http_body_util::Full;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use model::{Digest, FrameworkError, TxId};
@@ -42,6 +42,8 @@ const HEADERS_MAX: usize = 256;
 /// Headers of up to this many times their limits are read, so that their sender gets an error body.
 /// What is larger still gets a bare 431 from the protocol.
 const HEADER_SLACK: usize = 4;
+/// The same for h2, whose connections have many requests at once.
+const H2_HEADER_SLACK: u32 = 2;
 /// Bytes that are read and dropped behind what could not be parsed, so that the caller reads the
 /// answer instead of a reset connection.
 const LINGER_BYTES_MAX: usize = 1024 * 1024;
@@ -84,9 +86,21 @@ impl Request {
     /// The media type without parameters.
     #[must_use]
     pub fn media_type(&self) -> Option<&str> {
-        let value = self.header(header::CONTENT_TYPE)?;
-        Some(value.split(';').next().unwrap_or(value).trim())
+        named_type(&self.headers)
     }
+
+    /// Whether the body says that it is of this type; types do not depend on case (RFC 9110
+    /// §8.3.1).
+    #[must_use]
+    pub fn is_of_type(&self, wanted: &str) -> bool {
+        self.media_type()
+            .is_some_and(|named| named.eq_ignore_ascii_case(wanted))
+    }
+}
+
+fn named_type(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
+    Some(value.split(';').next().unwrap_or(value).trim())
 }
 
 /// What a handler gives back.
@@ -220,10 +234,15 @@ where
         } = self;
         let activity = Activity::begin();
         let seen = activity.clone();
-        let service = service_fn(move |request: http::Request<Incoming>| {
+        let service = service_fn(move |mut request: http::Request<Incoming>| {
             let handle = handle.clone();
             let certificate = certificate.clone();
             let open = seen.request();
+            // HEAD is GET without the body (RFC 9110 §9.3.2): nobody behind this line knows of it.
+            let head = request.method() == Method::HEAD;
+            if head {
+                *request.method_mut() = Method::GET;
+            }
             async move {
                 let answer = match read(request, &limits, certificate).await {
                     _ if refused => refusal(FrameworkError::SessionCapExhausted, "too many connections"),
@@ -231,7 +250,8 @@ where
                     Err(answer) => answer,
                 };
                 drop(open);
-                Ok::<_, Infallible>(response(answer))
+                let response = response(answer);
+                Ok::<_, Infallible>(if head { without_body(response) } else { response })
             }
         });
         let idle = Duration::from_millis(limits.idle_timeout_ms);
@@ -241,7 +261,7 @@ where
             builder
                 .timer(TokioTimer::new())
                 .max_concurrent_streams(STREAMS_MAX)
-                .max_header_list_size(header_bytes);
+                .max_header_list_size(header_bytes.saturating_mul(H2_HEADER_SLACK));
             let connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
             let shut_down = |connection: Pin<&mut _>| {
                 hyper::server::conn::http2::Connection::graceful_shutdown(connection);
@@ -350,6 +370,17 @@ fn response(answer: Answer) -> http::Response<Full<Bytes>> {
         && let Ok(value) = HeaderValue::from_str(&id.to_string())
     {
         fields.insert(HeaderName::from_static("x-ms-ccf-transaction-id"), value);
+    }
+    response
+}
+
+/// The same head without the body: whoever asked by HEAD gets no octet of it (in h2 a frame of data
+/// would end the stream with an error).
+fn without_body(mut response: http::Response<Full<Bytes>>) -> http::Response<Full<Bytes>> {
+    let size = response.body().size_hint().exact().unwrap_or_default();
+    *response.body_mut() = Full::default();
+    if response.status() != http::StatusCode::NO_CONTENT {
+        response.headers_mut().insert(header::CONTENT_LENGTH, size.into());
     }
     response
 }

@@ -1,6 +1,6 @@
 //! Paths with parameters: which entry of a table a request meets.
 
-use percent_encoding::percent_decode_str;
+use model::percent;
 
 /// A table of method, path template and what is found there. Earlier entries win, so literals
 /// are listed before the templates they overlap with.
@@ -35,7 +35,7 @@ pub(crate) enum Found<'a, T> {
     OtherMethods(Vec<&'a str>),
     /// No such path.
     Nothing,
-    /// A parameter is not UTF-8 after decoding.
+    /// A parameter has a malformed escape, or is not UTF-8 after decoding.
     Undecodable,
 }
 
@@ -95,8 +95,7 @@ impl<T> Entry<T> {
         for (segment, part) in self.segments.iter().zip(parts) {
             if let Segment::Parameter { name, suffix } = segment {
                 let value = part.strip_suffix(suffix.as_str())?;
-                let value = percent_decode_str(value).decode_utf8().ok()?;
-                parameters.push((name.clone(), value.into_owned()));
+                parameters.push((name.clone(), percent::decode_path(value).ok()?));
             }
         }
         Some(parameters)
@@ -148,7 +147,10 @@ mod tests {
         check("GET", "/tx/commit", "commit()");
         check("GET", "/tx/2.17", "tx(2.17)");
         check("GET", "/tx/a%2Fb%2525", "tx(a/b%25)");
-        check("GET", "/tx/%ff", "undecodable");
+        check("GET", "/tx/a+b", "tx(a+b)");
+        for broken in ["%ff", "%", "a%4", "%zz"] {
+            check("GET", &format!("/tx/{broken}"), "undecodable");
+        }
         check("GET", "/tx/", "nothing");
     }
 

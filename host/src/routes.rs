@@ -120,6 +120,9 @@ impl Routes {
 
     /// Answers one request.
     pub(crate) async fn answer(&self, request: Request) -> Answer {
+        if let Err(reply) = framework::check_escapes(&request) {
+            return reply.into();
+        }
         let path = request.uri.path();
         let method = request.method.as_str();
         let found = self.framework.find(method, path);
@@ -356,9 +359,12 @@ fn settle<'a, T>(request: &Request, found: Found<'a, T>) -> Result<(&'a T, Param
         Found::Nothing => Err(not_found()),
         Found::Undecodable => Err(Reply::error(
             FrameworkError::InvalidResourceName,
-            "a part of the path is not UTF-8",
+            "a part of the path has a malformed escape or is not UTF-8",
         )),
         Found::OtherMethods(mut methods) => {
+            if methods.contains(&"GET") {
+                methods.push("HEAD");
+            }
             methods.push("OPTIONS");
             let allow = methods.join(", ");
             if request.method == http::Method::OPTIONS {

@@ -1,4 +1,5 @@
-//! The node's side of TLS: TLS 1.3 on aws-lc-rs, with optional client certificates.
+//! The node's side of TLS: 1.3, and 1.2 with AEAD suites, on aws-lc-rs, with optional client
+//! certificates.
 //!
 //! Who owns a client certificate is decided per request by looking up its digest; the one custom
 //! verifier here (decision 28) therefore builds no chain. It still demands a readable certificate
@@ -7,7 +8,7 @@
 use std::sync::Arc;
 
 use rustls::client::danger::HandshakeSignatureValid;
-use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls13_signature};
+use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, UnixTime};
 use rustls::server::NoServerSessionStorage;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
@@ -34,10 +35,11 @@ pub fn server_config(node: &NodeTls) -> Result<ServerConfig, rustls::Error> {
     let chain = node.chain.iter().cloned().map(CertificateDer::from).collect();
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(node.key_pkcs8.to_vec()));
     let mut config = ServerConfig::builder_with_provider(Arc::clone(&provider))
-        .with_protocol_versions(&[&rustls::version::TLS13])?
+        // Every suite that the provider has for 1.2 is ECDHE with an AEAD cipher; a test says so.
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
         .with_client_cert_verifier(Arc::new(AnyWellFormed { provider }))
         .with_single_cert(chain, key)?;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec(), b"http/1.0".to_vec()];
     // Every connection is a full handshake: no ticket outlives a change of members.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
@@ -76,11 +78,16 @@ impl ClientCertVerifier for AnyWellFormed {
 
     fn verify_tls12_signature(
         &self,
-        _message: &[u8],
-        _cert: &CertificateDer<'_>,
-        _dss: &DigitallySignedStruct,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Err(rustls::Error::General("TLS 1.2 is not offered".to_owned()))
+        verify_tls12_signature(
+            message,
+            cert,
+            dss,
+            &self.provider.signature_verification_algorithms,
+        )
     }
 
     fn verify_tls13_signature(
@@ -101,5 +108,20 @@ impl ClientCertVerifier for AnyWellFormed {
         self.provider
             .signature_verification_algorithms
             .supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_suite_of_every_version_is_aead_with_fresh_keys() {
+        for suite in aws_lc_rs::default_provider().cipher_suites {
+            let name = format!("{:?}", suite.suite());
+            let aead = name.contains("_GCM_") || name.contains("CHACHA20_POLY1305");
+            let fresh = suite.tls13().is_some() || name.starts_with("TLS_ECDHE_");
+            assert!(aead && fresh, "{name}");
+        }
     }
 }

@@ -298,6 +298,124 @@ async fn too_many_headers_are_431_over_h2_too() {
     assert!(String::from_utf8_lossy(&body).contains("RequestHeaderTooLarge"));
 }
 
+/// Status line and headers, then the body, of an answer.
+fn parts(answer: &str) -> (&str, &str) {
+    answer.split_once("\r\n\r\n").unwrap()
+}
+
+#[tokio::test]
+async fn head_is_get_without_a_body_over_http_1() {
+    let echo = Echo::start(LimitsConfig::default()).await;
+    let ask = |method: &str| format!("{method} /x HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+    let get = echo.peer.exchange(ask("GET").as_bytes()).await;
+    let head = echo.peer.exchange(ask("HEAD").as_bytes()).await;
+    let length = |answer: &str| {
+        let line = answer.lines().find(|line| line.starts_with("content-length"));
+        line.map(str::to_owned)
+    };
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    assert_eq!((parts(&get).1, parts(&head).1), ("0 nobody", ""));
+    assert_eq!(length(&head), length(&get));
+    assert!(length(&head).is_some());
+}
+
+#[tokio::test]
+async fn head_ends_at_its_headers_over_h2() {
+    let echo = Echo::start(LimitsConfig::default()).await;
+    let io = TokioIo::new(echo.peer.connect_h2().await);
+    let (mut requests, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io)
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    // The second is refused before anybody looks at its path.
+    for (headers, status) in [(0, 200), (257, 431)] {
+        let mut request = http::Request::head("https://localhost/app/x");
+        for number in 0..headers {
+            request = request.header(format!("x{number}"), "y");
+        }
+        let request = request.body(Empty::<Bytes>::new()).unwrap();
+        let answer = requests.send_request(request).await.unwrap();
+        assert_eq!(answer.status(), status);
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        assert!(body.is_empty(), "{status}");
+    }
+}
+
+#[tokio::test]
+async fn http_1_1_names_one_host() {
+    let echo = Echo::start(LimitsConfig::default()).await;
+    for (request, status) in [
+        ("GET /x HTTP/1.1\r\nconnection: close\r\n\r\n", "400"),
+        (
+            "GET /x HTTP/1.1\r\nhost: a\r\nhost: b\r\nconnection: close\r\n\r\n",
+            "400",
+        ),
+        ("GET /x HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n", "200"),
+        ("GET /x HTTP/1.0\r\n\r\n", "200"),
+    ] {
+        let answer = echo.peer.exchange(request.as_bytes()).await;
+        assert_eq!(answer.get(9..12), Some(status), "{request}{answer}");
+        assert_eq!(status == "400", answer.contains("InvalidInput"), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn an_encoded_body_is_415_and_says_what_is_taken() {
+    let echo = Echo::start(LimitsConfig::default()).await;
+    for (headers, status) in [
+        ("content-encoding: gzip\r\n", "415"),
+        ("Content-Encoding: Identity, br\r\n", "415"),
+        ("content-encoding: IDENTITY\r\n", "200"),
+    ] {
+        let answer = echo.peer.exchange(&post("/app/x", headers, b"abc")).await;
+        assert_eq!(answer.get(9..12), Some(status), "{headers}{answer}");
+        assert_eq!(
+            status == "415",
+            answer.contains("accept-encoding: identity"),
+            "{answer}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_media_type_means_the_same_in_every_case() {
+    let echo = Echo::start(LimitsConfig::default()).await;
+    let body = vec![b'x'; 2 * 1024 * 1024];
+    for (named, status) in [
+        ("Application/COSE", "200"),
+        ("application/cose; x=y", "200"),
+        ("application/cose-x", "413"),
+    ] {
+        let headers = format!("content-type: {named}\r\n");
+        let answer = echo
+            .peer
+            .exchange(&post("/gov/members/proposals:create", &headers, &body))
+            .await;
+        assert_eq!(answer.get(9..12), Some(status), "{named}");
+    }
+}
+
+#[tokio::test]
+async fn tls_1_2_and_the_oldest_protocol_name_are_served() {
+    let echo = Echo::start(LimitsConfig::default()).await;
+    let key = EcKeyPair::generate(Curve::P384).unwrap();
+    let certificate = self_signed_member(&key, "ann", validity()).unwrap();
+    let id = Certificate::from_pem(&certificate).unwrap().id().to_string();
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        for identity in [None, Some(certified(&certificate, &key))] {
+            let who = identity.as_ref().map_or("nobody", |_| id.as_str()).to_owned();
+            let mut stream = echo
+                .peer
+                .connect_by(identity, &[b"http/1.0"], &[version])
+                .await
+                .unwrap();
+            stream.write_all(&post("/app/x", "", b"")).await.unwrap();
+            let answer = String::from_utf8(until_closed(&mut stream).await).unwrap();
+            assert!(answer.ends_with(&format!("0 {who}")), "{version:?} {answer}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_caller_is_known_by_the_certificate_it_holds_the_key_of() {
     let echo = Echo::start(LimitsConfig::default()).await;

@@ -244,7 +244,7 @@ async fn plain_http_mistakes_get_their_codes() {
     let options = peer.send("OPTIONS", "/node/state", "application/json", b"").await;
     assert_eq!(
         (options.status, options.header("allow")),
-        (204, Some("GET, OPTIONS"))
+        (204, Some("GET, HEAD, OPTIONS"))
     );
     node.stop().await.unwrap();
 }

@@ -55,6 +55,37 @@ fn issuers_are_enabled_rotated_and_addressed_per_contract() {
     ] {
         world.refuses("set_oidc_issuer_url", url(bad), "https");
     }
+    let addresses = include_str!("../../../tests/vectors/field-cases/issuer-addresses.txt");
+    let addresses = addresses.lines().filter(|line| line.starts_with("https://"));
+    for line in addresses {
+        match line.split_once('\t') {
+            Some((good, _)) => {
+                world.carry("set_oidc_issuer_url", url(good));
+                let row = OIDC_ISSUERS.get(&world, &"c1".to_owned()).unwrap().unwrap().0;
+                assert_eq!(row.issuer_url.as_deref(), Some(good), "as it was voted");
+            }
+            None => world.refuses("set_oidc_issuer_url", url(line), "not an https address"),
+        }
+    }
+}
+
+#[test]
+fn a_key_demanded_at_once_puts_those_before_it_out_of_use() {
+    let mut world = World::new("ann");
+    world.put_accepted("c1", None);
+    let ids = |world: &World| {
+        let row = OIDC_ISSUERS.get(world, &"c1".to_owned()).unwrap().unwrap().0;
+        (row.first_request_id, row.request_id)
+    };
+    world.carry("enable_oidc_issuer", json!({"kid": "k", "contractId": "c1"}));
+    assert_eq!(ids(&world), (1, 1));
+    let rotate = "oidc_issuer_enable_rotate_signing_key";
+    world.carry(rotate, json!({"contractId": "c1"}));
+    assert_eq!(ids(&world), (1, 2));
+    world.carry(rotate, json!({"contractId": "c1", "immediately": true}));
+    assert_eq!(ids(&world), (3, 3));
+    world.carry(rotate, json!({"contractId": "c1", "immediately": false}));
+    assert_eq!(ids(&world), (3, 4));
 }
 
 fn jwk(kid: &str) -> JsonValue {

@@ -75,7 +75,7 @@ actions! {
     /// Starts an OpenID issuer.
     EnableOidcIssuer(EnableOidcIssuer) = "enable_oidc_issuer",
     /// Asks an issuer for a new signing key.
-    RotateOidcKey(OfIssuer) = "oidc_issuer_enable_rotate_signing_key",
+    RotateOidcKey(RotateOidcKey) = "oidc_issuer_enable_rotate_signing_key",
     /// Sets the address that an issuer's tokens carry.
     SetOidcIssuerUrl(SetOidcIssuerUrl) = "set_oidc_issuer_url",
     /// Registers a token issuer and its keys.
@@ -282,7 +282,7 @@ mod tests {
     #[test]
     fn actions_without_arguments_may_leave_them_out() {
         let action = parse("oidc_issuer_enable_rotate_signing_key", JsonValue::Null).unwrap();
-        assert_eq!(action, Action::RotateOidcKey(OfIssuer { contract_id: None }));
+        assert_eq!(action, Action::RotateOidcKey(RotateOidcKey::default()));
     }
 
     #[test]

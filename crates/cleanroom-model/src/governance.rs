@@ -121,6 +121,9 @@ pub struct OidcIssuer {
     pub kid: String,
     /// Counts requested key generations, from 1.
     pub request_id: u64,
+    /// Keys of earlier requests are neither published nor used: members demanded a new one at once.
+    #[serde(default)]
+    pub first_request_id: u64,
     /// `iss` of tokens. Absent until `set_oidc_issuer_url`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub issuer_url: Option<String>,

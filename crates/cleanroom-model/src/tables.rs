@@ -357,9 +357,16 @@ pub struct OidcKey {
     pub n: String,
     /// Exponent, base64url.
     pub e: String,
-    /// Unix milliseconds after which it is no longer published; absent for the current key.
+    /// Unix milliseconds after which it is no longer published; absent for the latest key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub published_until: Option<u64>,
+    /// Unix milliseconds from which it signs, so that relying parties that keep the set for a while
+    /// know it by then; absent: from the start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signs_from: Option<u64>,
+    /// Its private half is gone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub forgotten: bool,
 }
 
 /// A secret. No `Debug`: its value must not reach a log.

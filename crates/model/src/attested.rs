@@ -4,6 +4,8 @@
 //! have no digest of their own and hand in their host's. Source: `attestation-secrets-oidc.md`
 //! §1.1, decisions 16, 18, 43 and 44.
 
+mod loose;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value as JsonValue;
 
@@ -74,32 +76,58 @@ pub fn signed_text(method: &str, target: &str, nonce: &str, timestamp: &str, dat
 }
 
 /// An attested request's body. `E` is the evidence object; the ledger's component keeps it as
-/// text, for only the host reads it.
+/// text, for only the host reads it. A part of another form never fails the body as a whole: each
+/// is judged in its turn (§1.2).
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct AttestedBody<E = JsonValue> {
     /// Platform name; absent or empty means `snp-caci`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "loose::text",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub platform: Option<String>,
     /// The platform's evidence object.
     #[serde(default = "absent", skip_serializing_if = "Option::is_none")]
     pub attestation: Option<E>,
     /// Key that the answer is wrapped to.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "loose::key",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub encrypt: Option<EncryptTo>,
     /// Signature over `data`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "loose::signature",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub sign: Option<SignedBy>,
     /// Signed payload: base64 of UTF-8 JSON.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "loose::text",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub data: Option<String>,
     /// Unix milliseconds, decimal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timestamp: Option<JsonValue>,
     /// Service nonce, base64 (decision 16).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "loose::text",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub nonce: Option<String>,
     /// The run that is asked for.
-    #[serde(default, rename = "runId", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        rename = "runId",
+        deserialize_with = "loose::text",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub run_id: Option<String>,
     /// Of prerequisites: what would be asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]

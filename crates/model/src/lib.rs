@@ -4,6 +4,7 @@
 //! Nothing here decides anything; the types exist so that host, guests, client and auditors
 //! mean the same thing by the same name.
 
+pub mod address;
 pub mod attested;
 pub mod b64;
 pub mod endpoint;

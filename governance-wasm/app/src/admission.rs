@@ -108,6 +108,7 @@ pub(crate) fn admit(
     roles: &[WorkloadRole],
 ) -> Result<Admitted, Refusal> {
     let contract: ContractId = call.id("contractId")?;
+    proof::evidence(body)?;
     let run_id = named_run(call, body)?;
     let alternatives = alternatives::of_contract(call, &contract)?;
     let proof = proof::verify(call, body, binding, |policy_type| {

@@ -40,7 +40,8 @@ pub(crate) fn put(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
             "an accepted contract cannot be changed",
         ));
     }
-    let body: PutBody<'_> = serde_json::from_slice(&call.request.body).map_err(|e| {
+    call.require_unique_keys()?;
+    let body: PutBody<'_> = serde_json::from_slice(call.json()).map_err(|e| {
         Refusal::new(
             ErrorCode::InvalidInput,
             format!("the body is not of the expected form: {e}"),

@@ -9,8 +9,9 @@ use cleanroom_model::person::Person;
 use cleanroom_model::tables::{DocumentKey, USER_DOCUMENTS, UserDocumentDraft};
 use kv::codec::Value as _;
 use kv::{Json, Pair, Write};
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value as JsonValue, json};
 
 use crate::admission::{self, Binding};
 use crate::caller;
@@ -20,7 +21,7 @@ use crate::nesting::require_shallow;
 use crate::permit::permit;
 use crate::releases::Purpose;
 use crate::reply::{Answer, Refusal, Reply};
-use crate::request::Call;
+use crate::request::{Call, require_unique_keys};
 
 /// Most approvers of one document.
 const APPROVERS_MAX: usize = 256;
@@ -57,6 +58,7 @@ pub(crate) fn put(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
     if let Some(loaded) = &existing {
         loaded.require_undecided()?;
     }
+    call.require_unique_keys()?;
     let body: PutUserDocument = call.body()?;
     if body
         .contract_id
@@ -72,6 +74,12 @@ pub(crate) fn put(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
         .data
         .ok_or_else(|| Refusal::new(ErrorCode::DataMissing, "data is mandatory"))?;
     require_shallow("data", &data)?;
+    if let JsonValue::String(text) = &data
+        && serde_json::from_str::<IgnoredAny>(text).is_ok()
+    {
+        // Documents are commonly JSON inside a text.
+        require_unique_keys("data", text.as_bytes())?;
+    }
     require_exists(call, &key.0)?;
     let current = existing.as_ref().map(|loaded| loaded.version);
     check_version(

@@ -18,6 +18,7 @@ mod events;
 mod frozen;
 mod host_services;
 mod issuer;
+mod issuer_keys;
 mod launcher;
 mod matching;
 mod nesting;

@@ -19,6 +19,15 @@ use crate::request::Call;
 /// The evidence stays text: only the host reads it.
 pub(crate) type Body = AttestedBody<Box<RawValue>>;
 
+/// The evidence, which is asked for before anything else is looked at. What the reference takes for
+/// false is as good as absent.
+pub(crate) fn evidence(body: &Body) -> Result<&RawValue, Refusal> {
+    body.attestation
+        .as_deref()
+        .filter(|raw| !matches!(raw.get(), "null" | "false" | "0" | "\"\""))
+        .ok_or_else(|| Refusal::new(ErrorCode::AttestationMissing, "attestation is missing"))
+}
+
 /// Which key the evidence must bind.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Binding {
@@ -86,11 +95,7 @@ pub(crate) fn verify(
     binding: Binding,
     rule: impl FnOnce(PolicyType) -> Result<StaticRule, Refusal>,
 ) -> Result<Proof, Refusal> {
-    let attestation = body
-        .attestation
-        .as_deref()
-        .filter(|raw| raw.get() != "null")
-        .ok_or_else(|| Refusal::new(ErrorCode::AttestationMissing, "attestation is missing"))?;
+    let attestation = evidence(body)?;
     let form = read_form(body, binding)?;
     let name = body.platform.as_deref().unwrap_or_default();
     let platform = Platform::from_name(name).ok_or_else(|| unsupported(name))?;
@@ -200,7 +205,7 @@ fn read_nonce(
             )),
             StaticRule::Refused => Err(Refusal::new(
                 ErrorCode::NonceMissing,
-                "no alternative of the policy takes evidence without a nonce; get one by POST /attestation/nonce",
+                "no alternative for this platform takes evidence without a nonce; get one by POST /attestation/nonce",
             )),
         };
     };

@@ -19,6 +19,8 @@ pub struct Reply {
     pub body: Vec<u8>,
     /// Commit the writes although the status is 400 or above.
     pub commit_on_error: bool,
+    /// Seconds for which anybody may keep the answer; nobody if absent.
+    pub cache_seconds: Option<u32>,
 }
 
 const JSON: &str = "application/json";
@@ -36,8 +38,14 @@ impl Reply {
             status: 200,
             content_type: Some(JSON.to_owned()),
             body,
-            commit_on_error: false,
+            ..Self::default()
         })
+    }
+
+    /// The same answer, which anybody may keep for a while.
+    pub(crate) fn cached_for(mut self, seconds: u32) -> Self {
+        self.cache_seconds = Some(seconds);
+        self
     }
 
     /// 200 without a body.
@@ -96,6 +104,7 @@ impl Refusal {
             content_type: Some(JSON.to_owned()),
             body: serde_json::to_vec(&body).unwrap_or_default(),
             commit_on_error: self.keep_writes,
+            cache_seconds: None,
         }
     }
 }

@@ -7,6 +7,7 @@ use cleanroom_model::endpoints::Endpoint;
 use cleanroom_model::error_codes::ErrorCode;
 use cleanroom_model::ids::InvalidIdentifier;
 use kv::{Read, TxId};
+use model::{json, percent};
 use serde::de::DeserializeOwned;
 
 use crate::host_services::HostServices;
@@ -102,14 +103,17 @@ impl Call<'_> {
         parse_query(&self.request.query)
     }
 
-    /// The body as JSON; an empty body is an empty object.
+    /// The body's text; an empty body is an empty object, and a byte order mark is no part of it.
+    pub(crate) fn json(&self) -> &[u8] {
+        match json::without_mark(&self.request.body) {
+            [] => b"{}",
+            text => text,
+        }
+    }
+
+    /// The body as JSON.
     pub(crate) fn body<T: DeserializeOwned>(&self) -> Result<T, Refusal> {
-        let bytes: &[u8] = if self.request.body.is_empty() {
-            b"{}"
-        } else {
-            &self.request.body
-        };
-        serde_json::from_slice(bytes).map_err(|e| {
+        serde_json::from_slice(self.json()).map_err(|e| {
             Refusal::new(
                 ErrorCode::InvalidInput,
                 format!("the body is not of the expected form: {e}"),
@@ -117,10 +121,21 @@ impl Call<'_> {
         })
     }
 
+    /// Refuses a body in which a key occurs twice: what people decide about must read the same for
+    /// everybody.
+    pub(crate) fn require_unique_keys(&self) -> Result<(), Refusal> {
+        require_unique_keys("the body", self.json())
+    }
+
     /// The host's clock, Unix milliseconds.
     pub(crate) fn now_ms(&self) -> u64 {
         self.request.received_at_ms
     }
+}
+
+/// Refuses a JSON text in which a key occurs twice; `what` names the text.
+pub(crate) fn require_unique_keys(what: &str, text: &[u8]) -> Result<(), Refusal> {
+    json::check_unique_keys(text).map_err(|e| Refusal::new(ErrorCode::InvalidInput, format!("{what}: {e}")))
 }
 
 /// An identifier from the path or a body.
@@ -133,52 +148,17 @@ pub(crate) fn parse_id<T: FromStr<Err = InvalidIdentifier>>(name: &str, text: &s
 const QUERY_PARAMETERS_MAX: usize = 64;
 
 fn parse_query(text: &str) -> Result<BTreeMap<String, String>, Refusal> {
+    let invalid = |why: String| Refusal::new(ErrorCode::InvalidParameter, why);
     let mut parameters = BTreeMap::new();
-    for part in text.split('&').filter(|part| !part.is_empty()) {
-        let (name, value) = part.split_once('=').unwrap_or((part, ""));
-        let (name, value) = (percent_decode(name)?, percent_decode(value)?);
+    for (name, value) in percent::pairs(text).map_err(|e| invalid(e.to_string()))? {
         if parameters.len() >= QUERY_PARAMETERS_MAX {
-            return Err(Refusal::new(
-                ErrorCode::InvalidParameter,
-                "the query has too many parameters",
-            ));
+            return Err(invalid("the query has too many parameters".to_owned()));
         }
         if parameters.insert(name.clone(), value).is_some() {
-            return Err(Refusal::new(
-                ErrorCode::InvalidParameter,
-                format!("query parameter {name} is given twice"),
-            ));
+            return Err(invalid(format!("query parameter {name} is given twice")));
         }
     }
     Ok(parameters)
-}
-
-/// Decodes `%XX`; `+` stays a plus sign, as on paths.
-fn percent_decode(text: &str) -> Result<String, Refusal> {
-    if !text.contains('%') {
-        return Ok(text.to_owned());
-    }
-    let invalid = || {
-        Refusal::new(
-            ErrorCode::InvalidParameter,
-            "the query has a malformed percent escape",
-        )
-    };
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((first, tail)) = rest.split_first() {
-        if *first != b'%' {
-            bytes.push(*first);
-            rest = tail;
-            continue;
-        }
-        let (digits, tail) = tail.split_at_checked(2).ok_or_else(invalid)?;
-        let mut byte = [0];
-        hex::decode_to_slice(digits, &mut byte).map_err(|_| invalid())?;
-        bytes.extend(byte);
-        rest = tail;
-    }
-    String::from_utf8(bytes).map_err(|_| invalid())
 }
 
 #[cfg(test)]
@@ -191,6 +171,8 @@ mod tests {
         assert_eq!(query.get("id").map(String::as_str), Some("a/b"));
         assert_eq!(query.get("x").map(String::as_str), Some("1=2"));
         assert_eq!(query.get("flag").map(String::as_str), Some(""));
+        let query = parse_query("a=1+2%2B3").unwrap();
+        assert_eq!(query.get("a").map(String::as_str), Some("1 2+3"));
     }
 
     #[test]

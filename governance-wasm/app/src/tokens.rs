@@ -13,6 +13,7 @@ use crate::admission::{self, Admitted, Binding};
 use crate::alternatives::AdmittedBy;
 use crate::host_services::SignatureAlg;
 use crate::issuer::{self, Signer};
+use crate::issuer_keys;
 use crate::permit::permit;
 use crate::policies;
 use crate::releases::Purpose;
@@ -111,6 +112,7 @@ pub(crate) fn issue(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
     }
     let admitted = permit.admitted();
     let signer = issuer::signer(call, &admitted.contract, asked.tenant.as_deref())?;
+    issuer_keys::forget_retired(call, changes, &signer.scope)?;
     let token = sign(call, admitted, &signer, &asked)?;
     let value = permit.release(call, changes, token.as_bytes(), Some(&asked.audience))?;
     Reply::json(&json!({ "value": value }))
@@ -118,12 +120,7 @@ pub(crate) fn issue(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
 
 /// Missing evidence is told before malformed parameters, as clients expect.
 fn check_form(body: &crate::proof::Body) -> Result<(), Refusal> {
-    if body.attestation.is_none() {
-        return Err(Refusal::new(
-            ErrorCode::AttestationMissing,
-            "attestation is missing",
-        ));
-    }
+    crate::proof::evidence(body)?;
     if body.encrypt.is_none() {
         return Err(Refusal::new(
             ErrorCode::EncryptionMissing,

@@ -161,6 +161,8 @@ pub struct AppResponse {
     pub retry_after: Option<u32>,
     /// Keep the writes although the status is 400 or above: a refusal that must leave a trace.
     pub commit_on_error: bool,
+    /// Seconds for which anybody may keep the answer.
+    pub cache_seconds: Option<u32>,
 }
 
 impl AppResponse {

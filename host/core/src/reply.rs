@@ -94,8 +94,12 @@ impl From<AppResponse> for Reply {
             body: response.body,
             headers: Vec::new(),
         };
-        match response.retry_after {
+        let reply = match response.retry_after {
             Some(seconds) => reply.with_header("retry-after", seconds.to_string()),
+            None => reply,
+        };
+        match response.cache_seconds {
+            Some(seconds) => reply.with_header("cache-control", format!("public, max-age={seconds}")),
             None => reply,
         }
     }

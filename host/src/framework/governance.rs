@@ -69,7 +69,7 @@ pub(crate) fn verify(
     parameters: &Parameters,
     now: u64,
 ) -> Result<MemberRequest, Reply> {
-    if request.media_type() != Some("application/cose") {
+    if !request.is_of_type("application/cose") {
         return Err(Reply::error(
             FrameworkError::UnsupportedContentType,
             "signed requests have content-type application/cose",

@@ -79,7 +79,10 @@ pub(super) fn nodes(query: &Query<'_>) -> Answer {
     let nodes: Vec<JsonValue> = NODE_INFO
         .rows(query.state)?
         .into_iter()
-        .filter(|row| wanted.is_none_or(|status| status_text(row.value.0.status) == status))
+        .filter(|row| {
+            let status = status_text(row.value.0.status);
+            wanted.as_ref().is_none_or(|wanted| wanted == status)
+        })
         .map(|row| node_json(query, row.key, &row.value.0))
         .collect();
     Ok(Reply::json(200, &json!({"nodes": nodes})))

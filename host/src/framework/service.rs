@@ -262,7 +262,7 @@ fn endpoints(query: &Query<'_>) -> Result<BTreeMap<String, Vec<(String, Endpoint
 
 /// The application's routes. `case=original` keeps the names of the table's rows.
 pub(super) fn application(query: &Query<'_>) -> Answer {
-    let original = query.argument("case")? == Some("original");
+    let original = query.argument("case")?.as_deref() == Some("original");
     let describe = |row: EndpointRow| {
         if original {
             return json!(row);

@@ -35,7 +35,7 @@ pub(crate) fn asked_for(request: &Request) -> Result<TxId, Reply> {
             "the query parameter transaction_id is missing",
         )
     })?;
-    text.parse().map_err(|_| bad_id(text))
+    text.parse().map_err(|_| bad_id(&text))
 }
 
 pub(super) fn commit(query: &Query<'_>) -> Answer {
@@ -50,7 +50,7 @@ pub(super) fn commit(query: &Query<'_>) -> Answer {
             )
         })?),
     };
-    let all = match query.argument("view_history")? {
+    let all = match query.argument("view_history")?.as_deref() {
         None | Some("false") => false,
         Some("true") => true,
         Some(_) => {

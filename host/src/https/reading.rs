@@ -14,7 +14,7 @@ use hyper::body::{Body as _, Incoming};
 use model::FrameworkError;
 use tokio::time::{Instant, timeout_at};
 
-use super::{Answer, HEADERS_MAX, PeerCertificate, Request};
+use super::{Answer, HEADERS_MAX, PeerCertificate, Request, named_type};
 use crate::config::LimitsConfig;
 
 /// Bytes of a refused body that are read and dropped.
@@ -46,6 +46,16 @@ pub(super) async fn read(
     if let Some(message) = header_fault(&head, limits) {
         discard(&mut body, deadline).await;
         return Err(refusal(FrameworkError::RequestHeaderTooLarge, message));
+    }
+    if let Some(message) = host_fault(&head) {
+        discard(&mut body, deadline).await;
+        return Err(refusal(FrameworkError::InvalidInput, message));
+    }
+    if !body.is_end_stream() && is_encoded(&head) {
+        discard(&mut body, deadline).await;
+        let message = "bodies are read as they are, without content-encoding";
+        let reply = Reply::error(FrameworkError::UnsupportedContentType, message);
+        return Err(reply.with_header("accept-encoding", "identity").into());
     }
     let limit = body_limit(&head, limits);
     let body = if body.is_end_stream() {
@@ -85,6 +95,25 @@ fn header_fault(head: &http::request::Parts, limits: &LimitsConfig) -> Option<St
     (head.headers.len() > HEADERS_MAX).then(|| format!("the request has more than {HEADERS_MAX} headers"))
 }
 
+/// HTTP/1.1 names one host, or nobody knows whom a proxy before us asked for (RFC 9112 §3.2).
+fn host_fault(head: &http::request::Parts) -> Option<&'static str> {
+    let hosts = head.headers.get_all(header::HOST).iter().count();
+    match (head.version, hosts) {
+        (http::Version::HTTP_11, 0) => Some("an HTTP/1.1 request has a host header"),
+        (_, 0 | 1) => None,
+        _ => Some("the request has more than one host header"),
+    }
+}
+
+/// Whether the body is encoded. None of the encodings is undone here: what is signed, hashed and
+/// bounded is what arrived.
+fn is_encoded(head: &http::request::Parts) -> bool {
+    head.headers
+        .get_all(header::CONTENT_ENCODING)
+        .iter()
+        .any(|value| !value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity"))
+}
+
 /// Size of request line and headers as HTTP/1.1 writes them.
 fn header_bytes(head: &http::request::Parts) -> usize {
     let line = head.method.as_str().len()
@@ -101,10 +130,7 @@ fn header_bytes(head: &http::request::Parts) -> usize {
 
 /// Signed governance messages carry components and may be larger than anything else.
 fn body_limit(head: &http::request::Parts, limits: &LimitsConfig) -> usize {
-    let cose = head
-        .headers
-        .get(header::CONTENT_TYPE)
-        .is_some_and(|value| value.as_bytes().starts_with(b"application/cose"));
+    let cose = named_type(&head.headers).is_some_and(|named| named.eq_ignore_ascii_case("application/cose"));
     if cose && head.uri.path().starts_with("/gov/") {
         limits.governance_body_bytes_max
     } else {

@@ -89,10 +89,21 @@ impl Peer {
         identity: Option<CertifiedKey>,
         protocols: &[&[u8]],
     ) -> std::io::Result<TlsStream<TcpStream>> {
+        self.connect_by(identity, protocols, &[&rustls::version::TLS13])
+            .await
+    }
+
+    /// A connection under these versions of TLS.
+    pub(crate) async fn connect_by(
+        &self,
+        identity: Option<CertifiedKey>,
+        protocols: &[&[u8]],
+        versions: &[&'static rustls::SupportedProtocolVersion],
+    ) -> std::io::Result<TlsStream<TcpStream>> {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from(self.service_der.clone())).unwrap();
         let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-            .with_protocol_versions(&[&rustls::version::TLS13])
+            .with_protocol_versions(versions)
             .unwrap()
             .with_root_certificates(roots);
         let mut config = match identity {

@@ -2,10 +2,11 @@
 //! (`attestation-secrets-oidc.md` §3, decision 25). The keys themselves are the application's.
 
 use cleanroom_model::ContractId;
-use cleanroom_model::actions::{Action, EnableOidcIssuer, OfIssuer, SetOidcIssuerUrl};
+use cleanroom_model::actions::{Action, EnableOidcIssuer, RotateOidcKey, SetOidcIssuerUrl};
 use cleanroom_model::governance::{OIDC_ISSUERS, OidcIssuer, issuer_key};
 use cleanroom_model::ids::IDENTIFIER_LEN_MAX;
 use kv::{Json, Read, Write};
+use model::address;
 
 use super::contracts::require_accepted;
 use crate::fault::{Fault, require};
@@ -13,8 +14,6 @@ use crate::fault::{Fault, require};
 /// Longest key id that members may give: the application appends `-` and a number of up to 20
 /// digits, and the whole must be an identifier again.
 const KID_LEN_MAX: usize = IDENTIFIER_LEN_MAX - 21;
-/// Longest issuer address, in bytes.
-const ISSUER_URL_LEN_MAX: usize = 1024;
 
 fn require_contract(state: &impl Read, contract: Option<&ContractId>) -> Result<(), Fault> {
     contract.map_or(Ok(()), |id| require_accepted(state, id))
@@ -55,41 +54,33 @@ pub(crate) fn enable<S: Read + Write>(state: &mut S, args: &EnableOidcIssuer) ->
         kid: args.kid.to_string(),
         request_id: 1,
         issuer_url: None,
+        first_request_id: 1,
     };
     Ok(OIDC_ISSUERS.put(state, &key, &Json(row))?)
 }
 
 /// There must be an issuer.
-pub(crate) fn check_rotate(state: &impl Read, args: &OfIssuer) -> Result<(), Fault> {
+pub(crate) fn check_rotate(state: &impl Read, args: &RotateOidcKey) -> Result<(), Fault> {
     issuer(state, args.contract_id.as_ref()).map(|_| ())
 }
 
-/// Asks for a new key: the application makes it when a member calls for it.
-pub(crate) fn rotate<S: Read + Write>(state: &mut S, args: &OfIssuer) -> Result<(), Fault> {
+/// Asks for a new key: the application makes it when a member calls for it. Immediately means that
+/// the keys before it are believed no more from this vote on; there are no tokens until it is made.
+pub(crate) fn rotate<S: Read + Write>(state: &mut S, args: &RotateOidcKey) -> Result<(), Fault> {
     let contract = args.contract_id.as_ref();
     let mut row = issuer(state, contract)?;
     row.request_id = row.request_id.saturating_add(1);
+    if args.immediately {
+        row.first_request_id = row.request_id;
+    }
     Ok(OIDC_ISSUERS.put(state, &issuer_key(contract), &Json(row))?)
 }
 
 /// Relying parties append `/.well-known/openid-configuration`, so the address is a plain https URL
 /// (OpenID Connect Discovery 1.0 §3: no query, no fragment).
 pub(crate) fn check_url_form(args: &SetOidcIssuerUrl) -> Result<(), Fault> {
-    let url = args.issuer_url.as_str();
-    let form = || {
-        let rest = url.strip_prefix("https://")?;
-        let host = rest.split('/').next().unwrap_or_default();
-        let name = host.split(':').next().unwrap_or_default();
-        let clean = url
-            .bytes()
-            .all(|b| b.is_ascii_graphic() && !b"?#@\"\\<>".contains(&b));
-        (clean && !name.is_empty() && url.len() <= ISSUER_URL_LEN_MAX).then_some(())
-    };
-    form().ok_or_else(|| {
-        Fault::refused(format!(
-            "issuer_url must be an https address without query and fragment, at most {ISSUER_URL_LEN_MAX} bytes"
-        ))
-    })
+    address::check(&args.issuer_url, &["https://"])
+        .map_err(|e| Fault::refused(format!("issuer_url is not an https address of an issuer: {e}")))
 }
 
 /// Form, and there must be an issuer.

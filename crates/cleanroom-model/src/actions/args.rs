@@ -206,20 +206,23 @@ pub struct EnableOidcIssuer {
     pub contract_id: Option<ContractId>,
 }
 
-/// Names an OpenID issuer.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+/// Arguments of `oidc_issuer_enable_rotate_signing_key`.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct OfIssuer {
+pub struct RotateOidcKey {
     /// Whose issuer; absent: the service-wide one.
     #[serde(default)]
     pub contract_id: Option<ContractId>,
+    /// After a leak: the keys before leave the set with this vote, and the new one signs at once.
+    #[serde(default)]
+    pub immediately: bool,
 }
 
 /// Arguments of `set_oidc_issuer_url`.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct SetOidcIssuerUrl {
-    /// `iss` of tokens: https, without query and fragment.
+    /// `iss` of tokens, as they will carry it: https, without user, query, fragment and dot segments.
     pub issuer_url: String,
     /// Whose issuer; absent: the service-wide one.
     #[serde(default, rename = "contractId")]

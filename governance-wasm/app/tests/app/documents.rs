@@ -337,3 +337,23 @@ fn one_approver_is_enough_to_disable_and_needed_to_enable() {
         .post(&user("una"), &logging, json!(null))
         .is(400, "InvalidUserDocumentRuntimeOption");
 }
+
+#[test]
+fn a_key_that_occurs_twice_is_refused_in_documents_and_in_what_their_text_holds() {
+    let mut world = world();
+    let una = user("una");
+    for twice in [
+        r#"{"data":"a","data":"b","approvers":[]}"#,
+        r#"{"data":{"a":1,"a":2},"approvers":[]}"#,
+        r#"{"data":"{\"name\":\"a\",\"name\":\"b\"}","approvers":[]}"#,
+    ] {
+        let refused = world.call(&una, "PUT", DOC, twice.as_bytes());
+        refused.is(400, "InvalidInput");
+    }
+    // Text that is no JSON is nobody's business, and a mark in front of a body is none of it.
+    let body = "\u{feff}{\"data\":\"a: 1\\na: 2\",\"approvers\":[]}";
+    world.call(&una, "PUT", DOC, body.as_bytes()).ok();
+    let contract = r#"{"data":{"a":1,"a":2}}"#;
+    let refused = world.call(&member("ann"), "PUT", "/contracts/c9", contract.as_bytes());
+    refused.is(400, "InvalidInput");
+}

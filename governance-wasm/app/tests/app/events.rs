@@ -155,6 +155,9 @@ fn malformed_questions_and_events_are_refused() {
     let good = world.signed(&pod, "PUT", target, &json!({}));
     for (field, value, code) in [
         ("sign", json!(null), "SignatureMissing"),
+        ("sign", json!({}), "SignatureMissing"),
+        ("sign", json!({"publicKey": "AAAA"}), "SignatureMissing"),
+        ("attestation", json!(""), "AttestationMissing"),
         ("timestamp", json!(null), "TimestampMissing"),
         ("timestamp", json!("99999999999999"), "TimestampTooLarge"),
         ("timestamp", json!("abc"), "InvalidInput"),

@@ -137,36 +137,105 @@ fn parameters_are_checked_before_evidence() {
     }
 }
 
+const GENERATE: &str = "/contracts/c1/oidc/generateSigningKey";
+/// How long relying parties may keep the key set, and how long a token lives; milliseconds.
+const CACHE_MS: u64 = 600_000;
+const LIFE_MS: u64 = 3_600_000;
+
+/// Which key signs now.
+fn signed_by(world: &mut World, pod: &Workload) -> String {
+    let answer = world.attested(pod, TOKEN).ok();
+    let token = Jws::parse(&pod.unwrap(&answer)).unwrap();
+    token.kid().unwrap().to_owned()
+}
+
+fn published(world: &mut World) -> Vec<String> {
+    let keys = keys(world, "/contracts/c1/oidc");
+    let kid = |key: &JsonValue| key["kid"].as_str().unwrap().to_owned();
+    keys.as_array().unwrap().iter().map(kid).collect()
+}
+
 #[test]
-fn rotation_keeps_the_old_public_key_for_the_longest_token_life() {
+fn a_new_key_is_published_before_it_signs_and_the_old_one_as_long_as_its_tokens_live() {
     let (mut world, pod) = world();
     world.set_issuer(Some("c1"), 1, Some(URL));
-    let generate = "/contracts/c1/oidc/generateSigningKey";
-    world.post(&member("ann"), generate, json!(null)).ok();
+    world.post(&member("ann"), GENERATE, json!(null)).ok();
     assert_eq!(
-        world.post(&member("bob"), generate, json!(null)).ok()["kid"],
+        world.post(&member("bob"), GENERATE, json!(null)).ok()["kid"],
         "k-1"
     );
-    let old = world.attested(&pod, TOKEN).ok();
-    let old = pod.unwrap(&old);
+    assert_eq!(
+        signed_by(&mut world, &pod),
+        "k-1",
+        "the first has nobody to wait for"
+    );
     world.set_issuer(Some("c1"), 2, Some(URL));
     // Until somebody generates the new key, the old one signs.
-    world.attested(&pod, TOKEN).ok();
-    assert_eq!(
-        world.post(&member("ann"), generate, json!(null)).ok()["kid"],
-        "k-2"
+    assert_eq!(signed_by(&mut world, &pod), "k-1");
+    let made = world.post(&member("ann"), GENERATE, json!(null)).ok();
+    assert_eq!(made["kid"], "k-2");
+    assert_eq!(made["signsFrom"], json!(NOW_MS + CACHE_MS));
+    assert_eq!(published(&mut world), ["k-1", "k-2"]);
+    world.pass_time(CACHE_MS - 1);
+    let old = world.attested(&pod, TOKEN).ok();
+    let old = pod.unwrap(&old);
+    assert_eq!(Jws::parse(&old).unwrap().kid(), Some("k-1"));
+    assert!(world.host.has_key("oidc/c1/k-1"));
+    world.pass_time(1);
+    assert_eq!(signed_by(&mut world, &pod), "k-2");
+    assert!(
+        !world.host.has_key("oidc/c1/k-1"),
+        "its successor has signed: the private half is gone"
     );
-    assert!(!world.host.has_key("oidc/c1/k-1"));
-    let both = keys(&mut world, "/contracts/c1/oidc");
-    assert_eq!(both.as_array().unwrap().len(), 2);
-    verified(&old, &both);
-    let new = world.attested(&pod, TOKEN).ok();
-    assert_eq!(Jws::parse(&pod.unwrap(&new)).unwrap().kid(), Some("k-2"));
-    world.pass_time(3_600_001);
-    assert_eq!(
-        keys(&mut world, "/contracts/c1/oidc").as_array().unwrap().len(),
-        1
-    );
+    assert!(world.host.has_key("oidc/c1/k-2"));
+    verified(&old, &keys(&mut world, "/contracts/c1/oidc"));
+    world.pass_time(LIFE_MS - 1);
+    assert_eq!(published(&mut world), ["k-1", "k-2"]);
+    world.pass_time(1);
+    assert_eq!(published(&mut world), ["k-2"]);
+}
+
+#[test]
+fn a_key_demanded_at_once_signs_at_once_and_the_leaked_one_leaves_the_set_with_the_vote() {
+    let (mut world, pod) = world();
+    world.set_issuer(Some("c1"), 1, Some(URL));
+    world.post(&member("ann"), GENERATE, json!(null)).ok();
+    world.set_issuer(Some("c1"), 2, Some(URL));
+    world.post(&member("ann"), GENERATE, json!(null)).ok();
+    world.demand_key("c1", 3, URL);
+    world.attested(&pod, TOKEN).is(405, "SigningKeyNotAvailable");
+    world
+        .get(&Caller::Anonymous, "/contracts/c1/oidc/keys")
+        .is(405, "SigningKeyNotAvailable");
+    let made = world.post(&member("ann"), GENERATE, json!(null)).ok();
+    assert_eq!(made, json!({"reqId": "3", "kid": "k-3"}));
+    for gone in ["oidc/c1/k-1", "oidc/c1/k-2"] {
+        assert!(!world.host.has_key(gone), "{gone}");
+    }
+    assert_eq!(published(&mut world), ["k-3"]);
+    assert_eq!(signed_by(&mut world, &pod), "k-3");
+}
+
+#[test]
+fn discovery_has_one_slash_before_keys_and_the_issuer_stays_as_it_was_voted() {
+    let (mut world, _) = world();
+    let discovery = "/contracts/c1/oidc/.well-known/openid-configuration";
+    world
+        .get(&Caller::Anonymous, discovery)
+        .is(405, "OidcIssuerNotEnabled");
+    let addresses = include_str!("../../../../tests/vectors/field-cases/issuer-addresses.txt");
+    let taken = addresses
+        .lines()
+        .filter_map(|line| line.split_once("\tjwks_uri "));
+    let mut seen = 0;
+    for (issuer, jwks_uri) in taken {
+        world.set_issuer(Some("c1"), 1, Some(issuer));
+        let document = world.get(&Caller::Anonymous, discovery).ok();
+        assert_eq!(document["issuer"], issuer);
+        assert_eq!(document["jwks_uri"], jwks_uri);
+        seen += 1;
+    }
+    assert_eq!(seen, 2);
 }
 
 #[test]

@@ -357,11 +357,28 @@ impl World {
         let row = OidcIssuer {
             kid: "k".into(),
             request_id,
+            first_request_id: 1,
             issuer_url: url.map(ToOwned::to_owned),
         };
         self.govern(|w| {
             OIDC_ISSUERS
                 .put(w, &issuer_key(contract.as_ref()), &Json(row))
+                .unwrap()
+        });
+    }
+
+    /// The members demand a new key at once: those before the latest request are out of use.
+    pub fn demand_key(&mut self, contract: &str, request_id: u64, url: &str) {
+        let contract: ContractId = contract.parse().unwrap();
+        let row = OidcIssuer {
+            kid: "k".into(),
+            request_id,
+            first_request_id: request_id,
+            issuer_url: Some(url.to_owned()),
+        };
+        self.govern(|w| {
+            OIDC_ISSUERS
+                .put(w, &issuer_key(Some(&contract)), &Json(row))
                 .unwrap()
         });
     }

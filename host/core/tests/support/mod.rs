@@ -194,6 +194,7 @@ impl Guests for NativeGuests {
             body: Vec::new(),
             retry_after: None,
             commit_on_error: body["commitOnError"] == json!(true),
+            cache_seconds: None,
         };
         Ok((tx, response))
     }
