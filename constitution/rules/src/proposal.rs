@@ -42,7 +42,7 @@ fn malformed(reason: String) -> Invalid {
     }
 }
 
-/// Refuses a text in which a key occurs twice. That is a property of the text, which never changes
+/// Refuses a text in which a key occurs twice or a number would be rounded. That is a property of the text, which never changes
 /// after its submission, so it is looked at then and not at every ballot.
 ///
 /// # Errors
@@ -50,7 +50,8 @@ fn malformed(reason: String) -> Invalid {
 /// One [`Invalid`] naming the key.
 pub fn check_text(text: &[u8]) -> Result<(), Vec<Invalid>> {
     json::check_unique_keys(json::without_mark(text))
-        .map_err(|e| vec![malformed(format!("not a proposal: {e}"))])
+        .map_err(|e| vec![malformed(format!("not a proposal: {e}"))])?;
+    json::check_numbers(text).map_err(|e| vec![malformed(format!("not a proposal: {e}"))])
 }
 
 /// Reads a proposal and goes on after a malformed action, so that its author sees every fault.

@@ -25,6 +25,65 @@ pub fn check_unique_keys(text: &[u8]) -> Result<(), serde_json::Error> {
     serde_json::from_slice::<UniqueKeys>(text).map(|UniqueKeys| ())
 }
 
+/// A number that readers here would round.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("the number {0} would be rounded; write it as text")]
+pub struct Rounded(String);
+
+/// Checks that every number of a JSON text keeps its value in 64 bits: what its author wrote is
+/// what others vote on and what is carried out. The text itself is not judged.
+///
+/// # Errors
+///
+/// [`Rounded`] with the first number that does not.
+pub fn check_numbers(text: &[u8]) -> Result<(), Rounded> {
+    let mut rest = text;
+    while let Some((first, tail)) = rest.split_first() {
+        rest = match first {
+            b'"' => after_string(tail),
+            b'-' | b'0'..=b'9' => {
+                let end = tail.iter().position(|b| !b"+-.eE0123456789".contains(b));
+                let length = end.unwrap_or(tail.len()).saturating_add(1);
+                let (number, behind) = rest.split_at_checked(length).unwrap_or((rest, b""));
+                let number = String::from_utf8_lossy(number);
+                if !is_exact(&number) {
+                    return Err(Rounded(number.chars().take(64).collect()));
+                }
+                behind
+            }
+            _ => tail,
+        };
+    }
+    Ok(())
+}
+
+fn after_string(mut rest: &[u8]) -> &[u8] {
+    while let Some((first, tail)) = rest.split_first() {
+        rest = match first {
+            b'"' => return tail,
+            b'\\' => tail.split_first().map_or(tail, |(_, tail)| tail),
+            _ => tail,
+        };
+    }
+    rest
+}
+
+fn is_exact(number: &str) -> bool {
+    if !number.contains(['.', 'e', 'E']) {
+        return number.parse::<i64>().is_ok() || number.parse::<u64>().is_ok();
+    }
+    // The digits that count, without the point and zeros around them.
+    let digits = |text: &str| -> String {
+        let mantissa = text.split(['e', 'E']).next().unwrap_or_default();
+        let digits: String = mantissa.chars().filter(char::is_ascii_digit).collect();
+        digits.trim_matches('0').to_owned()
+    };
+    // The shortest text that means this very double has the same ones.
+    number
+        .parse::<f64>()
+        .is_ok_and(|value| value.is_finite() && digits(&format!("{value:e}")) == digits(number))
+}
+
 struct UniqueKeys;
 
 impl<'de> Deserialize<'de> for UniqueKeys {
@@ -99,6 +158,39 @@ mod tests {
         ] {
             let error = check_unique_keys(twice.as_bytes()).unwrap_err().to_string();
             assert!(error.contains("occurs twice"), "{twice}: {error}");
+        }
+    }
+
+    #[test]
+    fn numbers_that_would_be_rounded_are_named() {
+        for good in [
+            "0",
+            "-1",
+            "18446744073709551615",
+            "-9223372036854775808",
+            "1.50",
+            "1e2",
+            "-0.0",
+            "0.30000000000000004",
+            "1.7976931348623157e308",
+            r#"{"a":"12345678901234567890123","b\"9e999":[1]}"#,
+        ] {
+            assert_eq!(check_numbers(good.as_bytes()), Ok(()), "{good}");
+        }
+        for bad in [
+            "18446744073709551616",
+            "-9223372036854775809",
+            "12345678901234567890123",
+            "0.1234567890123456789",
+            "1e999",
+            "1e-999",
+        ] {
+            let text = format!(r#"{{"a\\":[1,{{"b":{bad}}}]}}"#);
+            assert_eq!(
+                check_numbers(text.as_bytes()),
+                Err(Rounded(bad.to_owned())),
+                "{bad}"
+            );
         }
     }
 

@@ -40,7 +40,7 @@ pub(crate) fn put(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
             "an accepted contract cannot be changed",
         ));
     }
-    call.require_unique_keys()?;
+    call.require_one_meaning()?;
     let body: PutBody<'_> = serde_json::from_slice(call.json()).map_err(|e| {
         Refusal::new(
             ErrorCode::InvalidInput,

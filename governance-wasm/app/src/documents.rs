@@ -21,7 +21,7 @@ use crate::nesting::require_shallow;
 use crate::permit::permit;
 use crate::releases::Purpose;
 use crate::reply::{Answer, Refusal, Reply};
-use crate::request::{Call, require_unique_keys};
+use crate::request::{Call, require_one_meaning};
 
 /// Most approvers of one document.
 const APPROVERS_MAX: usize = 256;
@@ -58,7 +58,7 @@ pub(crate) fn put(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
     if let Some(loaded) = &existing {
         loaded.require_undecided()?;
     }
-    call.require_unique_keys()?;
+    call.require_one_meaning()?;
     let body: PutUserDocument = call.body()?;
     if body
         .contract_id
@@ -78,7 +78,7 @@ pub(crate) fn put(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
         && serde_json::from_str::<IgnoredAny>(text).is_ok()
     {
         // Documents are commonly JSON inside a text.
-        require_unique_keys("data", text.as_bytes())?;
+        require_one_meaning("data", text.as_bytes())?;
     }
     require_exists(call, &key.0)?;
     let current = existing.as_ref().map(|loaded| loaded.version);

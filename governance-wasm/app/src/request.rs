@@ -121,10 +121,10 @@ impl Call<'_> {
         })
     }
 
-    /// Refuses a body in which a key occurs twice: what people decide about must read the same for
-    /// everybody.
-    pub(crate) fn require_unique_keys(&self) -> Result<(), Refusal> {
-        require_unique_keys("the body", self.json())
+    /// Refuses a body that readers could understand differently: what people decide about must be
+    /// the same for everybody.
+    pub(crate) fn require_one_meaning(&self) -> Result<(), Refusal> {
+        require_one_meaning("the body", self.json())
     }
 
     /// The host's clock, Unix milliseconds.

@@ -339,13 +339,15 @@ fn one_approver_is_enough_to_disable_and_needed_to_enable() {
 }
 
 #[test]
-fn a_key_that_occurs_twice_is_refused_in_documents_and_in_what_their_text_holds() {
+fn what_readers_would_understand_differently_is_refused_in_documents_and_in_their_text() {
     let mut world = world();
     let una = user("una");
     for twice in [
         r#"{"data":"a","data":"b","approvers":[]}"#,
         r#"{"data":{"a":1,"a":2},"approvers":[]}"#,
         r#"{"data":"{\"name\":\"a\",\"name\":\"b\"}","approvers":[]}"#,
+        // A number that would not be the same any more when others vote on it.
+        r#"{"data":{"a":12345678901234567890123},"approvers":[]}"#,
     ] {
         let refused = world.call(&una, "PUT", DOC, twice.as_bytes());
         refused.is(400, "InvalidInput");
