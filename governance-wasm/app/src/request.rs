@@ -133,9 +133,12 @@ impl Call<'_> {
     }
 }
 
-/// Refuses a JSON text in which a key occurs twice; `what` names the text.
-pub(crate) fn require_unique_keys(what: &str, text: &[u8]) -> Result<(), Refusal> {
-    json::check_unique_keys(text).map_err(|e| Refusal::new(ErrorCode::InvalidInput, format!("{what}: {e}")))
+/// Refuses a JSON text in which a key occurs twice, or a number that would be rounded; `what` names
+/// the text.
+pub(crate) fn require_one_meaning(what: &str, text: &[u8]) -> Result<(), Refusal> {
+    let invalid = |e: &dyn std::fmt::Display| Refusal::new(ErrorCode::InvalidInput, format!("{what}: {e}"));
+    json::check_unique_keys(text).map_err(|e| invalid(&e))?;
+    json::check_numbers(text).map_err(|e| invalid(&e))
 }
 
 /// An identifier from the path or a body.
