@@ -4,9 +4,7 @@
 //! written: what the disk then holds is unknown, and trying again could report success for data
 //! that is gone. Formats and names come from `ledger`; see `ledger-host.md` §1.1–1.3.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::FileExt as _;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -17,6 +15,7 @@ use ledger::limits::FRAME_BODY_SIZE_MAX;
 use ledger::names::{ChunkName, SequenceError, Stage, sequence};
 
 use crate::directories;
+use crate::disk::{Disk, DiskFile, TryLockError};
 
 /// The ledger directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -81,6 +80,7 @@ type Index = Arc<RwLock<Vec<ChunkIndex>>>;
 /// Reads single entries, from any thread, while the writer appends.
 #[derive(Clone)]
 pub struct LedgerReader {
+    disk: Arc<dyn Disk>,
     index: Index,
 }
 
@@ -106,7 +106,10 @@ impl LedgerReader {
                 .checked_add(1)
                 .and_then(|next| chunk.offsets.get(next))
                 .map_or(chunk.end, |at| u64::from(*at));
-            let file = File::open(&chunk.path).map_err(io_error("cannot open", &chunk.path))?;
+            let file = self
+                .disk
+                .open(&chunk.path)
+                .map_err(io_error("cannot open", &chunk.path))?;
             (file, chunk.path.clone(), start, end)
         };
         let size = usize::try_from(end.saturating_sub(start)).unwrap_or(usize::MAX);
@@ -122,7 +125,7 @@ impl LedgerReader {
 
 /// The chunk that is being written.
 struct OpenChunk {
-    file: File,
+    file: Box<dyn DiskFile>,
     first: u64,
     path: PathBuf,
     size: u64,
@@ -131,12 +134,11 @@ struct OpenChunk {
 /// The writer's end of a ledger directory.
 pub struct LedgerFiles {
     dir: PathBuf,
+    disk: Arc<dyn Disk>,
     index: Index,
     open: Option<OpenChunk>,
     poisoned: bool,
-    /// Keeps other processes out as long as it is open. The lock is on the directory, since a lock
-    /// file in it would not be a chunk.
-    _lock: File,
+    _lock: Box<dyn Send>,
 }
 
 impl LedgerFiles {
@@ -147,15 +149,18 @@ impl LedgerFiles {
     ///
     /// The caller's error, or its conversion of a [`LedgerFilesError`].
     pub fn load<E: From<LedgerFilesError>>(
+        disk: Arc<dyn Disk>,
         dir: &Path,
         mut feed: impl FnMut(&Entry<'_>) -> Result<(), E>,
     ) -> Result<Self, E> {
-        directories::create_synced(dir).map_err(io_error("cannot create", dir))?;
-        let lock = lock(dir)?;
+        directories::create_synced(&*disk, dir).map_err(io_error("cannot create", dir))?;
+        let lock = lock(&*disk, dir)?;
         let mut chunks = Vec::new();
-        for name in chunk_names(dir)? {
+        for name in chunk_names(&*disk, dir)? {
             let path = dir.join(name.to_string());
-            let bytes = fs::read(&path).map_err(io_error("cannot read", &path))?;
+            let bytes = disk
+                .read(&path, u64::MAX)
+                .map_err(io_error("cannot read", &path))?;
             let parsed =
                 parse(&bytes, name.stage == Stage::Open).map_err(|source| LedgerFilesError::Chunk {
                     path: path.clone(),
@@ -178,6 +183,7 @@ impl LedgerFiles {
         }
         Ok(Self {
             dir: dir.to_owned(),
+            disk,
             index: Arc::new(RwLock::new(chunks)),
             open: None,
             poisoned: false,
@@ -202,7 +208,9 @@ impl LedgerFiles {
         let mut index = index.write().unwrap_or_else(PoisonError::into_inner);
         while let Some(chunk) = index.last_mut() {
             if chunk.first > last {
-                fs::remove_file(&chunk.path).map_err(io_error("cannot remove", &chunk.path))?;
+                self.disk
+                    .remove(&chunk.path)
+                    .map_err(io_error("cannot remove", &chunk.path))?;
                 index.pop();
                 continue;
             }
@@ -212,17 +220,19 @@ impl LedgerFiles {
                 chunk.offsets.truncate(keep);
             }
             if is_open(&chunk.path) {
-                complete(&self.dir, chunk)?;
+                cut(&*self.disk, chunk)?;
+                complete(&*self.disk, &self.dir, chunk)?;
             }
             break;
         }
-        sync_dir(&self.dir)
+        sync_dir(&*self.disk, &self.dir)
     }
 
     /// Reads single entries.
     #[must_use]
     pub fn reader(&self) -> LedgerReader {
         LedgerReader {
+            disk: Arc::clone(&self.disk),
             index: Arc::clone(&self.index),
         }
     }
@@ -241,21 +251,21 @@ impl LedgerFiles {
         let is_new = self.open.is_none();
         let mut open = match self.open.take() {
             Some(open) => open,
-            None => create(&self.dir, batch.first.seqno)?,
+            None => create(&*self.disk, &self.dir, batch.first.seqno)?,
         };
         open.file
-            .write_all(&batch.bytes)
-            .and_then(|()| open.file.sync_data())
+            .write_all_at(&batch.bytes, open.size)
+            .and_then(|()| open.file.sync())
             .map_err(io_error("cannot append to", &open.path))?;
         if is_new {
-            sync_dir(&self.dir)?;
+            sync_dir(&*self.disk, &self.dir)?;
         }
         self.remember(&mut open, batch, is_new)?;
         if batch.ends_chunk {
             drop(open);
             let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
             if let Some(chunk) = index.last_mut() {
-                complete(&self.dir, chunk)?;
+                complete(&*self.disk, &self.dir, chunk)?;
             }
         } else {
             self.open = Some(open);
@@ -290,22 +300,16 @@ impl LedgerFiles {
     }
 }
 
-fn lock(dir: &Path) -> Result<File, LedgerFilesError> {
-    let file = File::open(dir).map_err(io_error("cannot open", dir))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(LedgerFilesError::InUse(dir.to_owned())),
-        Err(TryLockError::Error(error)) => Err(io_error("cannot lock", dir)(error)),
-    }
+fn lock(disk: &dyn Disk, dir: &Path) -> Result<Box<dyn Send>, LedgerFilesError> {
+    disk.lock(dir).map_err(|error| match error {
+        TryLockError::WouldBlock => LedgerFilesError::InUse(dir.to_owned()),
+        TryLockError::Error(error) => io_error("cannot lock", dir)(error),
+    })
 }
 
-fn chunk_names(dir: &Path) -> Result<Vec<ChunkName>, LedgerFilesError> {
-    let mut names = Vec::new();
-    for item in fs::read_dir(dir).map_err(io_error("cannot list", dir))? {
-        let item = item.map_err(io_error("cannot list", dir))?;
-        names.extend(item.file_name().to_str().and_then(ChunkName::parse));
-    }
-    Ok(sequence(names)?)
+fn chunk_names(disk: &dyn Disk, dir: &Path) -> Result<Vec<ChunkName>, LedgerFilesError> {
+    let names = disk.list(dir).map_err(io_error("cannot list", dir))?;
+    Ok(sequence(names.iter().filter_map(|name| ChunkName::parse(name)))?)
 }
 
 /// Parses a chunk. A file that the system extended with zeros before it crashed ends where they
@@ -331,17 +335,12 @@ fn is_open(path: &Path) -> bool {
         .is_some_and(|name| name.stage == Stage::Open)
 }
 
-fn create(dir: &Path, first: u64) -> Result<OpenChunk, LedgerFilesError> {
+fn create(disk: &dyn Disk, dir: &Path, first: u64) -> Result<OpenChunk, LedgerFilesError> {
     let path = dir.join(ChunkName::open(first).to_string());
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .open(&path)
-        .map_err(io_error("cannot create", &path))?;
+    let file = disk.create_new(&path).map_err(io_error("cannot create", &path))?;
     let header = chunk::open_header();
-    // Whoever may enter the ledger's folder may copy it and check it, whatever this process's umask is.
-    lockdown::like_its_folder(&path).map_err(io_error("cannot open to its readers", &path))?;
-    file.write_all(&header).map_err(io_error("cannot write", &path))?;
+    file.write_all_at(&header, 0)
+        .map_err(io_error("cannot write", &path))?;
     Ok(OpenChunk {
         file,
         first,
@@ -350,31 +349,41 @@ fn create(dir: &Path, first: u64) -> Result<OpenChunk, LedgerFilesError> {
     })
 }
 
-/// Ends an open chunk: table of offsets, then the header that points to it, then its final name.
-/// Every step leaves a file that can be read.
-fn complete(dir: &Path, chunk: &mut ChunkIndex) -> Result<(), LedgerFilesError> {
+/// Cuts off what lies behind the last entry that counts: part of an entry, or a table from an
+/// interrupted end of this chunk. The header that points to such a table goes first, and what is
+/// cut is gone for certain before anything is written in its place: a table over the head of
+/// half an entry would be damage to whoever reads it after another power cut.
+fn cut(disk: &dyn Disk, chunk: &ChunkIndex) -> Result<(), LedgerFilesError> {
+    let cut = || -> io::Result<()> {
+        let file = disk.open_to_write(&chunk.path)?;
+        file.write_all_at(&chunk::open_header(), 0)?;
+        file.sync()?;
+        file.set_len(chunk.end)?;
+        file.sync()
+    };
+    cut().map_err(io_error("cannot cut", &chunk.path))
+}
+
+/// Ends an open chunk that holds its entries and nothing else: table of offsets, then the header
+/// that points to it, then its final name. Every step leaves a file that can be read.
+fn complete(disk: &dyn Disk, dir: &Path, chunk: &mut ChunkIndex) -> Result<(), LedgerFilesError> {
     let path = chunk.path.clone();
     let finish = || -> io::Result<()> {
-        let mut file = OpenOptions::new().write(true).open(&path)?;
-        // A table from an interrupted end of this chunk may no longer fit.
-        file.write_all(&chunk::open_header())?;
-        file.sync_data()?;
-        file.set_len(chunk.end)?;
-        file.seek(SeekFrom::End(0))?;
-        file.write_all(&chunk::offsets_table(&chunk.offsets))?;
-        file.sync_data()?;
-        file.seek(SeekFrom::Start(0))?;
-        file.write_all(&chunk::complete_header(chunk.end))?;
-        file.sync_data()
+        let file = disk.open_to_write(&path)?;
+        file.write_all_at(&chunk::offsets_table(&chunk.offsets), chunk.end)?;
+        file.sync()?;
+        file.write_all_at(&chunk::complete_header(chunk.end), 0)?;
+        file.sync()
     };
     finish().map_err(io_error("cannot end", &path))?;
     let last = chunk.first + (chunk.offsets.len() as u64).saturating_sub(1);
     let committed = dir.join(ChunkName::committed(chunk.first, last).to_string());
-    fs::rename(&path, &committed).map_err(io_error("cannot rename", &path))?;
+    disk.rename(&path, &committed)
+        .map_err(io_error("cannot rename", &path))?;
     chunk.path = committed;
-    sync_dir(dir)
+    sync_dir(disk, dir)
 }
 
-fn sync_dir(dir: &Path) -> Result<(), LedgerFilesError> {
-    directories::sync(dir).map_err(io_error("cannot sync", dir))
+fn sync_dir(disk: &dyn Disk, dir: &Path) -> Result<(), LedgerFilesError> {
+    disk.sync_dir(dir).map_err(io_error("cannot sync", dir))
 }

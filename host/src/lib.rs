@@ -10,6 +10,7 @@ mod ahead;
 mod authenticate;
 pub mod config;
 mod directories;
+pub mod disk;
 pub mod executor;
 mod framework;
 pub mod guest_imports;

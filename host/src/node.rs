@@ -22,6 +22,7 @@ use model::{NodeId, ServiceId, b64};
 use serde_json::json;
 use zeroize::Zeroizing;
 
+use crate::disk::Disk;
 use crate::executor::{self, Executor, Handle, QueueLimits};
 use crate::ledger_files::{LedgerFiles, LedgerFilesError};
 use crate::sealed_keys::{SealedKeys, SealedKeysError};
@@ -31,6 +32,8 @@ const INTERFACE: &str = "primary_rpc_interface";
 
 /// What a node needs to know to start its service.
 pub struct Start {
+    /// Where both directories are.
+    pub disk: Arc<dyn Disk>,
     /// Directory of the ledger's chunks.
     pub ledger_dir: PathBuf,
     /// Directory of the sealed identity.
@@ -146,7 +149,7 @@ pub fn start(
     if !start.insecure_virtual {
         return Err(StartError::NoPlatform);
     }
-    let keys = SealedKeys::insecure_virtual(&start.state_dir)?;
+    let keys = SealedKeys::insecure_virtual(Arc::clone(&start.disk), &start.state_dir)?;
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_secs());
@@ -201,7 +204,9 @@ fn entropy() -> Entropy {
 /// Reads the ledger; gives a replay to resume from if it holds anything signed.
 fn load(start: &Start, keys: &SealedKeys) -> Result<(LedgerFiles, Option<Resume<'static>>), StartError> {
     let Some(plain) = keys.load()? else {
-        let files = LedgerFiles::load(&start.ledger_dir, |_| Ok::<(), StartError>(()))?;
+        let files = LedgerFiles::load(Arc::clone(&start.disk), &start.ledger_dir, |_| {
+            Ok::<(), StartError>(())
+        })?;
         if !files.is_empty() {
             return Err(StartError::NoIdentity {
                 ledger: start.ledger_dir.clone(),
@@ -211,7 +216,7 @@ fn load(start: &Start, keys: &SealedKeys) -> Result<(LedgerFiles, Option<Resume<
         return Ok((files, None));
     };
     let mut resume = Resume::new(&Native, decode_identity(&plain)?);
-    let files = LedgerFiles::load(&start.ledger_dir, |entry| {
+    let files = LedgerFiles::load(Arc::clone(&start.disk), &start.ledger_dir, |entry| {
         resume.feed(entry).map_err(StartError::from)
     })?;
     if let Some(boot) = resume.missing() {

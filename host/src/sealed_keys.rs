@@ -4,16 +4,16 @@
 //! far, `insecure-virtual`, keeps that key in a file beside it: whoever can read the directory
 //! has everything, which is why the mode needs `--insecure-virtual`.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crypto::native::aead::{NotOpened, open_sealed, seal_random_iv};
 use crypto::native::random_bytes;
 use zeroize::Zeroizing;
 
-use crate::directories::{create_synced, sync};
+use crate::directories::create_synced;
+use crate::disk::{Disk, TryLockError};
 
 const IDENTITY: &str = "sealed_identity";
 const SEALING_KEY: &str = "insecure_sealing_key";
@@ -70,7 +70,8 @@ fn io_error<'a>(what: &'static str, path: &'a Path) -> impl Fn(io::Error) -> Sea
 pub struct SealedKeys {
     dir: PathBuf,
     key: Zeroizing<[u8; 32]>,
-    _lock: File,
+    disk: Arc<dyn Disk>,
+    _lock: Box<dyn Send>,
 }
 
 impl SealedKeys {
@@ -80,34 +81,32 @@ impl SealedKeys {
     /// # Errors
     ///
     /// [`SealedKeysError`] if the directory cannot be used, or another process uses it.
-    pub fn insecure_virtual(dir: &Path) -> Result<Self, SealedKeysError> {
-        create_synced(dir).map_err(io_error("cannot create", dir))?;
-        lockdown::private_dir(dir).map_err(io_error("cannot close to others", dir))?;
-        let lock = File::open(dir).map_err(io_error("cannot open", dir))?;
-        lock.try_lock().map_err(|error| match error {
+    pub fn insecure_virtual(disk: Arc<dyn Disk>, dir: &Path) -> Result<Self, SealedKeysError> {
+        create_synced(&*disk, dir).map_err(io_error("cannot create", dir))?;
+        disk.make_private(dir)
+            .map_err(io_error("cannot close to others", dir))?;
+        let lock = disk.lock(dir).map_err(|error| match error {
             TryLockError::WouldBlock => SealedKeysError::InUse(dir.to_owned()),
             TryLockError::Error(error) => io_error("cannot lock", dir)(error),
         })?;
         let path = dir.join(SEALING_KEY);
-        let key = match File::open(&path) {
-            Ok(file) => {
-                let mut bytes = Zeroizing::new(Vec::with_capacity(64));
-                file.take(33)
-                    .read_to_end(&mut bytes)
-                    .map_err(io_error("cannot read", &path))?;
+        let key = match disk.read(&path, 33) {
+            Ok(bytes) => {
+                let bytes = Zeroizing::new(bytes);
                 let key = bytes.as_slice().try_into();
                 Zeroizing::new(key.map_err(|_| SealedKeysError::SealingKey(path.clone()))?)
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let key = Zeroizing::new(random_bytes::<32>());
-                replace(dir, &path, key.as_slice())?;
+                replace(&*disk, dir, &path, key.as_slice())?;
                 key
             }
-            Err(error) => return Err(io_error("cannot open", &path)(error)),
+            Err(error) => return Err(io_error("cannot read", &path)(error)),
         };
         Ok(Self {
             dir: dir.to_owned(),
             key,
+            disk,
             _lock: lock,
         })
     }
@@ -123,15 +122,11 @@ impl SealedKeys {
     /// [`SealedKeysError`] if there is a file that cannot be opened.
     pub fn load(&self) -> Result<Option<Zeroizing<Vec<u8>>>, SealedKeysError> {
         let path = self.path();
-        let file = match File::open(&path) {
-            Ok(file) => file,
+        let sealed = match self.disk.read(&path, IDENTITY_BYTES_MAX + 1) {
+            Ok(sealed) => sealed,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(io_error("cannot open", &path)(error)),
+            Err(error) => return Err(io_error("cannot read", &path)(error)),
         };
-        let mut sealed = Vec::new();
-        file.take(IDENTITY_BYTES_MAX + 1)
-            .read_to_end(&mut sealed)
-            .map_err(io_error("cannot read", &path))?;
         if sealed.len() as u64 > IDENTITY_BYTES_MAX {
             return Err(SealedKeysError::TooLarge(path));
         }
@@ -146,7 +141,12 @@ impl SealedKeys {
     ///
     /// [`SealedKeysError::Io`]; what was there before is then still there.
     pub fn store(&self, plain: &[u8]) -> Result<(), SealedKeysError> {
-        replace(&self.dir, &self.path(), &seal_random_iv(&self.key, AAD, plain))
+        replace(
+            &*self.disk,
+            &self.dir,
+            &self.path(),
+            &seal_random_iv(&self.key, AAD, plain),
+        )
     }
 
     /// Keeps an identity that no ledger was found for under another name, so that a new service
@@ -158,64 +158,63 @@ impl SealedKeys {
     /// [`SealedKeysError::Io`] if the file cannot be renamed.
     pub fn set_aside(&self) -> Result<(), SealedKeysError> {
         let path = self.path();
-        if !is_there(&path)? {
+        if !self.is_there(&path)? {
             return Ok(());
         }
         let mut number = 1_u64;
         let kept = loop {
             let name = self.dir.join(format!("{IDENTITY}.set_aside.{number}"));
-            if !is_there(&name)? {
+            if !self.is_there(&name)? {
                 break name;
             }
             number = number.saturating_add(1);
         };
-        fs::rename(&path, &kept)
-            .and_then(|()| sync(&self.dir))
+        self.disk
+            .rename(&path, &kept)
+            .and_then(|()| self.disk.sync_dir(&self.dir))
             .map_err(io_error("cannot rename", &path))
     }
-}
 
-/// Whether there is a file of this name, or a link, wherever it leads.
-fn is_there(path: &Path) -> Result<bool, SealedKeysError> {
-    match fs::symlink_metadata(path) {
-        Ok(_) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(io_error("cannot read", path)(error)),
+    fn is_there(&self, path: &Path) -> Result<bool, SealedKeysError> {
+        self.disk.is_there(path).map_err(io_error("cannot read", path))
     }
 }
 
 /// Writes a file that only its owner can read, under a temporary name until it is complete.
-fn replace(dir: &Path, path: &Path, bytes: &[u8]) -> Result<(), SealedKeysError> {
+fn replace(disk: &dyn Disk, dir: &Path, path: &Path, bytes: &[u8]) -> Result<(), SealedKeysError> {
     let temporary = path.with_extension("tmp");
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&temporary)
+    let file = disk
+        .create_private(&temporary)
         .map_err(io_error("cannot create", &temporary))?;
-    file.write_all(bytes)
-        .and_then(|()| file.sync_all())
+    file.write_all_at(bytes, 0)
+        .and_then(|()| file.sync())
         .map_err(io_error("cannot write", &temporary))?;
-    fs::rename(&temporary, path).map_err(io_error("cannot rename", &temporary))?;
-    sync(dir).map_err(io_error("cannot sync", dir))
+    disk.rename(&temporary, path)
+        .map_err(io_error("cannot rename", &temporary))?;
+    disk.sync_dir(dir).map_err(io_error("cannot sync", dir))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
+    use crate::disk::OsDisk;
+
+    fn keys_in(dir: &Path) -> Result<SealedKeys, SealedKeysError> {
+        SealedKeys::insecure_virtual(Arc::new(OsDisk), dir)
+    }
 
     #[test]
     fn an_identity_comes_back_and_its_files_are_private() {
         let dir = tempfile::tempdir().unwrap();
-        let keys = SealedKeys::insecure_virtual(dir.path()).unwrap();
+        let keys = keys_in(dir.path()).unwrap();
         assert!(keys.load().unwrap().is_none());
         keys.store(b"first").unwrap();
         keys.store(b"second").unwrap();
         drop(keys);
-        let again = SealedKeys::insecure_virtual(dir.path()).unwrap();
+        let again = keys_in(dir.path()).unwrap();
         assert_eq!(again.load().unwrap().unwrap().as_slice(), b"second");
         for name in [IDENTITY, SEALING_KEY] {
             let mode = fs::metadata(dir.path().join(name)).unwrap().permissions().mode();
@@ -233,7 +232,7 @@ mod tests {
         fs::create_dir(&old).unwrap();
         fs::set_permissions(&old, fs::Permissions::from_mode(0o755)).unwrap();
         for dir in [old, root.path().join("new")] {
-            SealedKeys::insecure_virtual(&dir).unwrap();
+            keys_in(&dir).unwrap();
             assert_eq!(mode(&dir), 0o700, "{}", dir.display());
         }
     }
@@ -241,34 +240,31 @@ mod tests {
     #[test]
     fn an_altered_identity_or_another_key_is_refused() {
         let dir = tempfile::tempdir().unwrap();
-        let keys = SealedKeys::insecure_virtual(dir.path()).unwrap();
+        let keys = keys_in(dir.path()).unwrap();
         keys.store(b"identity").unwrap();
         drop(keys);
         fs::write(dir.path().join(SEALING_KEY), [7; 32]).unwrap();
-        let other = SealedKeys::insecure_virtual(dir.path()).unwrap();
+        let other = keys_in(dir.path()).unwrap();
         assert!(matches!(other.load(), Err(SealedKeysError::NotOpened { .. })));
         drop(other);
         fs::write(dir.path().join(SEALING_KEY), [7; 31]).unwrap();
-        assert!(matches!(
-            SealedKeys::insecure_virtual(dir.path()),
-            Err(SealedKeysError::SealingKey(_))
-        ));
+        assert!(matches!(keys_in(dir.path()), Err(SealedKeysError::SealingKey(_))));
     }
 
     #[test]
     fn only_one_process_at_a_time_makes_keys() {
         let dir = tempfile::tempdir().unwrap();
-        let first = SealedKeys::insecure_virtual(dir.path()).unwrap();
-        let second = SealedKeys::insecure_virtual(dir.path());
+        let first = keys_in(dir.path()).unwrap();
+        let second = keys_in(dir.path());
         assert!(matches!(second, Err(SealedKeysError::InUse(_))));
         drop(first);
-        assert!(SealedKeys::insecure_virtual(dir.path()).is_ok());
+        assert!(keys_in(dir.path()).is_ok());
     }
 
     #[test]
     fn every_identity_set_aside_is_kept() {
         let dir = tempfile::tempdir().unwrap();
-        let keys = SealedKeys::insecure_virtual(dir.path()).unwrap();
+        let keys = keys_in(dir.path()).unwrap();
         keys.set_aside().unwrap();
         let mut kept = Vec::new();
         for number in 1..=3 {

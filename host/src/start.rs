@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::config::{Config, MemberConfig};
+use crate::disk::OsDisk;
 use crate::executor::{Executor, QueueLimits};
 use crate::guest_imports::ServiceSettings;
 use crate::guest_imports::nonce::NonceKey;
@@ -136,6 +137,7 @@ impl Node {
 fn start_service(config: &Config, address: SocketAddr) -> anyhow::Result<(Arc<WasmGuests>, Running)> {
     let guests = Arc::new(WasmGuests::new(service_settings(config)?)?);
     let start = node::Start {
+        disk: Arc::new(OsDisk),
         ledger_dir: config.node.ledger_dir.clone(),
         state_dir: config.node.state_dir.clone(),
         bind_address: address.to_string(),

@@ -6,149 +6,29 @@
     reason = "tests"
 )]
 
+mod bare_service;
+
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
-use crypto::native::issue::{Validity, self_signed_member};
-use crypto::native::{Curve, EcKeyPair, Native, RsaBits, RsaKeyPair, sign_governance_message};
-use crypto::x509::Certificate;
-use host::executor::{QueueLimits, Unavailable};
+use bare_service::{Member, NoGuests, call, configuration, first_state, member, write};
+use crypto::native::Native;
+use host::disk::OsDisk;
+use host::executor::Unavailable;
 use host::ledger_files::LedgerFilesError;
 use host::node::{self, Running, Start, StartError};
 use host::sealed_keys::SealedKeys;
-use host_core::guests::Validation;
-use host_core::{
-    AppRequest, AppResponse, Call, Component, Failed, Genesis, GenesisMember, GuestFailure, Guests,
-    MemberRequest, MessageType, ResolveContext, Settings, Transaction, TxStatus,
-};
-use model::MemberId;
-use model::proposal::Resolution;
+use host_core::TxStatus;
 use tempfile::TempDir;
-
-/// Governance messages are enough to write entries; no component is ever called.
-struct NoGuests;
-
-fn unloadable<T>() -> Result<T, GuestFailure> {
-    Err(GuestFailure::Unloadable("there are no components here".into()))
-}
-
-impl Guests for NoGuests {
-    fn validate(
-        &self,
-        _: &Component,
-        _: Transaction,
-        _: &[u8],
-    ) -> Result<(Transaction, Validation), GuestFailure> {
-        unloadable()
-    }
-    fn resolve(
-        &self,
-        _: &Component,
-        _: Transaction,
-        _: &ResolveContext,
-        _: &[u8],
-        _: &[(MemberId, bool)],
-    ) -> Result<(Transaction, Resolution), GuestFailure> {
-        unloadable()
-    }
-    fn apply(
-        &self,
-        _: &Component,
-        _: Transaction,
-        _: &ResolveContext,
-        _: &[u8],
-    ) -> Result<(Transaction, Result<(), Failed>), GuestFailure> {
-        unloadable()
-    }
-    fn query(&self, _: &Component, _: Transaction, _: &AppRequest) -> Result<AppResponse, GuestFailure> {
-        unloadable()
-    }
-    fn update(
-        &self,
-        _: &Component,
-        _: Transaction,
-        _: &AppRequest,
-    ) -> Result<(Transaction, AppResponse), GuestFailure> {
-        unloadable()
-    }
-}
-
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
-}
-
-struct Member {
-    key: EcKeyPair,
-    pem: String,
-    id: MemberId,
-}
-
-fn member() -> Member {
-    let key = EcKeyPair::generate(Curve::P384).unwrap();
-    let validity = Validity {
-        not_before: now() - 60,
-        days: 1,
-    };
-    let pem = self_signed_member(&key, "ann", validity).unwrap();
-    let certificate = Certificate::from_pem(&pem).unwrap();
-    Member {
-        key,
-        pem: certificate.to_pem(),
-        id: MemberId(certificate.id()),
-    }
-}
 
 fn start_in(dir: &Path, genesis: Option<&Member>) -> Result<Running, StartError> {
     let begin = || Ok(genesis.map(first_state));
-    node::start(configuration(dir), begin, Arc::new(NoGuests))
+    node::start(configuration_in(dir), begin, Arc::new(NoGuests))
 }
 
-fn first_state(member: &Member) -> Genesis {
-    Genesis {
-        members: vec![GenesisMember {
-            certificate: member.pem.clone(),
-            encryption_key: Some(RsaKeyPair::generate(RsaBits::B2048).unwrap().public_pem()),
-            data: None,
-            recovery_role: None,
-        }],
-        constitution: Arc::from(b"constitution".as_slice()),
-        recovery_threshold: 1,
-        service_name: "test".into(),
-        certificate_validity_days: 1,
-        maximum_certificate_validity_days: 1,
-        service_data: None,
-    }
-}
-
-fn configuration(dir: &Path) -> Start {
-    Start {
-        ledger_dir: dir.join("ledger"),
-        state_dir: dir.join("node"),
-        bind_address: "127.0.0.1:0".into(),
-        published_address: "127.0.0.1:0".into(),
-        names: vec!["127.0.0.1".into()],
-        certificate_validity_days: 1,
-        settings: Settings::default(),
-        limits: QueueLimits::default(),
-        insecure_virtual: true,
-    }
-}
-
-/// A call that writes one entry.
-fn call(node: &Running, member: &Member) -> Call {
-    let kind = MessageType::StateDigest;
-    let kid = member.id.to_string();
-    let message = sign_governance_message(&member.key, &kid, kind.as_str(), now(), None, b"").unwrap();
-    let state = node.handle.state();
-    Call::Governance(MemberRequest::verify(&*state, &message, kind, None, &Native, now()).unwrap())
-}
-
-async fn write(node: &Running, member: &Member) -> kv::TxId {
-    let outcome = node.handle.submit(call(node, member)).await.unwrap();
-    assert_eq!(outcome.reply.status, 200);
-    outcome.tx
+fn configuration_in(dir: &Path) -> Start {
+    configuration(Arc::new(OsDisk), dir)
 }
 
 async fn stop(node: Running) -> bool {
@@ -331,12 +211,12 @@ fn what_a_service_begins_with_is_asked_for_once() {
     let dir = tempfile::tempdir().unwrap();
     let gone = || Err(anyhow::anyhow!("the file is gone"));
     assert!(matches!(
-        node::start(configuration(dir.path()), gone, Arc::new(NoGuests)),
+        node::start(configuration_in(dir.path()), gone, Arc::new(NoGuests)),
         Err(StartError::Configuration(_))
     ));
     let node = start_in(dir.path(), Some(&member())).unwrap();
     assert!(node.executor.stop());
-    let node = node::start(configuration(dir.path()), gone, Arc::new(NoGuests)).unwrap();
+    let node = node::start(configuration_in(dir.path()), gone, Arc::new(NoGuests)).unwrap();
     assert!(node.resumed);
 }
 
@@ -408,7 +288,7 @@ async fn a_state_folder_without_marks_keeps_starting() {
     let node = start_in(dir.path(), Some(&member)).unwrap();
     let id = write(&node, &member).await;
     assert!(stop(node).await);
-    let keys = SealedKeys::insecure_virtual(&dir.path().join("node")).unwrap();
+    let keys = SealedKeys::insecure_virtual(Arc::new(OsDisk), &dir.path().join("node")).unwrap();
     let marked = keys.load().unwrap().unwrap();
     let key_end = 12 + usize::try_from(u32::from_le_bytes(marked[8..12].try_into().unwrap())).unwrap();
     let old = [b"CCDT-ID1", &marked[8..key_end], &marked[key_end + 57..]].concat();
@@ -423,7 +303,7 @@ async fn a_state_folder_without_marks_keeps_starting() {
 async fn a_full_queue_refuses_at_once() {
     let dir = tempfile::tempdir().unwrap();
     let member = member();
-    let mut start = configuration(dir.path());
+    let mut start = configuration_in(dir.path());
     start.limits.queue_entries_max = 0;
     let node = node::start(start, || Ok(Some(first_state(&member))), Arc::new(NoGuests)).unwrap();
     let before = node.handle.state().committed;
@@ -451,7 +331,7 @@ fn a_ledger_has_one_writing_process() {
 async fn a_ledger_that_cannot_be_written_answers_nothing_more() {
     let dir = tempfile::tempdir().unwrap();
     let member = member();
-    let mut start = configuration(dir.path());
+    let mut start = configuration_in(dir.path());
     // Every signature ends its chunk, so every batch makes a file.
     start.settings.chunk_bytes_max = 1;
     let node = node::start(start, || Ok(Some(first_state(&member))), Arc::new(NoGuests)).unwrap();
@@ -482,7 +362,7 @@ async fn a_ledger_that_cannot_be_written_answers_nothing_more() {
 #[test]
 fn a_production_start_without_a_platform_is_refused() {
     let dir = tempfile::tempdir().unwrap();
-    let mut start = configuration(dir.path());
+    let mut start = configuration_in(dir.path());
     start.insecure_virtual = false;
     assert!(matches!(
         node::start(start, || Ok(None), Arc::new(NoGuests)),
