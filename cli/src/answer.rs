@@ -61,7 +61,7 @@ impl Failure {
             Self::Usage(_) => 2,
             Self::Client(ClientError::Unreachable { .. }) => 3,
             Self::Client(ClientError::Api { .. }) => 4,
-            Self::Client(ClientError::Verification(_)) => 5,
+            Self::Client(ClientError::Verification(_) | ClientError::Forked(_)) => 5,
             Self::Client(_) => 1,
         }
     }
@@ -82,6 +82,7 @@ impl Failure {
             Self::Client(error @ ClientError::Verification(_)) => {
                 ("VerificationFailed".to_owned(), error.to_string(), Vec::new())
             }
+            Self::Client(ClientError::Forked(text)) => ("ServiceForked".to_owned(), text.clone(), Vec::new()),
             Self::Client(error) => ("Unexpected".to_owned(), error.to_string(), Vec::new()),
         }
     }

@@ -145,7 +145,13 @@ fn main() -> std::process::ExitCode {
         Err(e) => return answer::fail(&Failure::Ours(format!("cannot start: {e}")), arguments.json),
     };
     let session = Session::new(arguments.options);
-    match runtime.block_on(run(arguments.command, &session)) {
+    let outcome = runtime.block_on(async {
+        let answer = run(arguments.command, &session).await?;
+        // What was answered is part of what the next command demands to see.
+        session.remember().await?;
+        Ok(answer)
+    });
+    match outcome {
         Ok(answer) => answer::print(&answer, arguments.json),
         Err(failure) => answer::fail(&failure, arguments.json),
     }

@@ -1,9 +1,11 @@
 //! Who is asking whom: address, pinned certificate, and the caller's credentials.
 
+use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use client::governance::MemberKey;
+use client::memory::Memory;
 use client::{Connection, Identity};
 use serde_json::Value as JsonValue;
 use zeroize::Zeroizing;
@@ -31,16 +33,49 @@ pub(crate) struct Options {
     /// File with the bearer token of the user who acts
     #[arg(long, global = true, env = "CONCORDAT_TOKEN_FILE", conflicts_with_all = ["cert", "key"])]
     token_file: Option<PathBuf>,
+    /// Where it is kept what was seen of services, so that an older copy of one is noticed
+    /// [default: $XDG_CONFIG_HOME/concordat or ~/.config/concordat]
+    #[arg(long, global = true, env = "CONCORDAT_CONFIG_DIR")]
+    config_dir: Option<PathBuf>,
+    #[arg(long, hide = true, env = "XDG_CONFIG_HOME")]
+    xdg_config_home: Option<PathBuf>,
+}
+
+impl Options {
+    fn memory(&self) -> Result<Memory, Failure> {
+        let xdg = self.xdg_config_home.as_ref().filter(|dir| dir.is_absolute());
+        let dir = match (&self.config_dir, xdg) {
+            (Some(dir), _) => dir.clone(),
+            (None, Some(dir)) => dir.join("concordat"),
+            (None, None) => std::env::home_dir()
+                .ok_or_else(|| missing("--config-dir", "CONCORDAT_CONFIG_DIR"))?
+                .join(".config/concordat"),
+        };
+        Ok(Memory::open(&dir.join("services"))?)
+    }
 }
 
 /// The options, turned into connections when a command needs one.
 pub(crate) struct Session {
     options: Options,
+    /// The first connection's settings: what it was told is remembered at the end.
+    spoken_to: OnceCell<Connection>,
 }
 
 impl Session {
     pub(crate) fn new(options: Options) -> Self {
-        Self { options }
+        Self {
+            options,
+            spoken_to: OnceCell::new(),
+        }
+    }
+
+    /// Keeps what was seen of the service, if a command spoke to one.
+    pub(crate) async fn remember(&self) -> Result<(), Failure> {
+        match self.spoken_to.get() {
+            Some(connection) => Ok(connection.remember().await?),
+            None => Ok(()),
+        }
     }
 
     /// A connection with whatever credentials were given.
@@ -63,12 +98,10 @@ impl Session {
             Some(path) => Some(read_text(path)?.trim().to_owned()),
             None => None,
         };
-        Ok(Connection::with_bearer(
-            address,
-            &service_cert,
-            identity.as_ref(),
-            token,
-        )?)
+        let connection = Connection::with_bearer(address, &service_cert, identity.as_ref(), token)?
+            .remembering(self.options.memory()?);
+        self.spoken_to.get_or_init(|| connection.again());
+        Ok(connection)
     }
 
     /// The pinned service certificate, PEM.

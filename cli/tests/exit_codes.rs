@@ -10,6 +10,7 @@ use serde_json::Value as JsonValue;
 fn concordat(arguments: &[&str]) -> (i32, JsonValue) {
     let output = Command::new(env!("CARGO_BIN_EXE_concordat"))
         .env_clear()
+        .env("CONCORDAT_CONFIG_DIR", env!("CARGO_TARGET_TMPDIR"))
         .arg("--json")
         .args(arguments)
         .output()

@@ -85,11 +85,14 @@ impl Ledger {
         let path = format!("/app/contracts/{}/queries/{query}/runs/{run}", self.contract);
         let data =
             serde_json::to_vec(request).map_err(|e| Refusal::new(400, "InvalidInput", e.to_string()))?;
-        Ok(self
+        let connection = self.connection.again();
+        let admitted = self
             .workload
-            .write(&self.connection.again(), Method::POST, &path, &data)
+            .write(&connection, Method::POST, &path, &data)
             .await?
-            .json()?)
+            .json()?;
+        connection.remember().await?;
+        Ok(admitted)
     }
 
     /// Whether a run would be admitted now, and if not, why. Without a request: whether the query could be

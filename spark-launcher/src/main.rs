@@ -12,6 +12,7 @@ use anyhow::{Context as _, Result};
 use clap::{Args, Parser, Subcommand};
 use cleanroom_model::ContractId;
 use client::Connection;
+use client::memory::Memory;
 use spark_launcher::identity::{self, TlsIdentity};
 use spark_launcher::jobs::Jobs;
 use spark_launcher::ledger::Ledger;
@@ -88,7 +89,8 @@ struct Serve {
 async fn serve(arguments: Serve) -> Result<()> {
     let certificate = std::fs::read_to_string(&arguments.service_cert)
         .with_context(|| format!("cannot read {}", arguments.service_cert.display()))?;
-    let connection = Connection::new(&arguments.address, &certificate, None)?;
+    let memory = Memory::open(&arguments.work_dir.join("services"))?;
+    let connection = Connection::new(&arguments.address, &certificate, None)?.remembering(memory);
     let workload = identity::workload(
         connection.service()?,
         &arguments.launch_document,

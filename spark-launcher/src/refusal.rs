@@ -56,6 +56,7 @@ impl From<ClientError> for Refusal {
                 }
             }
             ClientError::Unreachable { .. } => Self::new(503, "LedgerUnreachable", error.to_string()),
+            ClientError::Forked(_) => Self::new(409, "ServiceForked", error.to_string()),
             other => Self::new(502, "LedgerError", other.to_string()),
         }
     }

@@ -33,6 +33,10 @@ pub enum ClientError {
     /// A proof did not hold. Never to be ignored.
     #[error("verification failed: {0}")]
     Verification(String),
+    /// The node lacks what was seen of its service before: an older copy, or a fork. Never to be
+    /// ignored.
+    #[error("ServiceForked: {0}")]
+    Forked(String),
     /// Our own arguments or keys cannot be used.
     #[error("{0}")]
     Usage(String),

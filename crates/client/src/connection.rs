@@ -20,6 +20,8 @@ use tokio::sync::Mutex;
 use tokio_rustls::TlsConnector;
 
 use crate::api_error::ClientError;
+use crate::continuity::{self, Patience, Shown};
+use crate::memory::Memory;
 use crate::service_certificate::ServiceCertificate;
 
 /// Largest answer that is read, in bytes.
@@ -67,15 +69,19 @@ pub struct Connection {
     sender: Mutex<Option<SendRequest<Full<Bytes>>>>,
 }
 
+#[derive(Clone)]
 struct Settings {
     authority: String,
     server_name: ServerName<'static>,
     tls: TlsConnector,
     known: Known,
-    bearer: Option<Bearer>,
+    bearer: Option<Arc<Bearer>>,
+    /// What was seen of the service: a node that cannot show it is not spoken to.
+    memory: Option<Memory>,
 }
 
 /// Who may answer.
+#[derive(Clone)]
 pub(crate) enum Known {
     /// Nodes whose certificates this service issued.
     Service(ServiceCertificate),
@@ -157,10 +163,13 @@ impl Connection {
             server_name,
             tls: TlsConnector::from(Arc::new(tls)),
             known,
-            bearer: bearer.map(|(header, token)| Bearer {
-                header,
-                token: zeroize::Zeroizing::new(token),
+            bearer: bearer.map(|(header, token)| {
+                Arc::new(Bearer {
+                    header,
+                    token: zeroize::Zeroizing::new(token),
+                })
             }),
+            memory: None,
         };
         Ok(Self {
             settings: Arc::new(settings),
@@ -174,6 +183,37 @@ impl Connection {
         Self {
             settings: Arc::clone(&self.settings),
             sender: Mutex::new(None),
+        }
+    }
+
+    /// The same, speaking only to nodes that have what `memory` knows of the service: each is asked
+    /// before anything else is sent to it.
+    #[must_use]
+    pub fn remembering(self, memory: Memory) -> Self {
+        let settings = Settings {
+            memory: Some(memory),
+            ..(*self.settings).clone()
+        };
+        Self {
+            settings: Arc::new(settings),
+            sender: Mutex::new(None),
+        }
+    }
+
+    /// Keeps the latest that the node has committed, to be asked for at the next connection. What
+    /// was answered on this connection before is part of it. Without a memory nothing happens.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::Forked`], [`ClientError::Verification`] if its receipt does not hold, or
+    /// [`ClientError::Usage`] if the memory cannot be written.
+    pub async fn remember(&self) -> Result<(), ClientError> {
+        let Some(memory) = &self.settings.memory else {
+            return Ok(());
+        };
+        match continuity::latest(self).await? {
+            Some(seen) => memory.keep(&self.service()?, seen),
+            None => Ok(()),
         }
     }
 
@@ -293,18 +333,56 @@ impl Connection {
     ) -> Result<Reply, ClientError> {
         let mut sender = match slot.take() {
             Some(sender) if !sender.is_closed() => sender,
-            _ => self.connect().await?,
+            _ => self.checked_connect().await?,
         };
-        let request = self.request(method, path, content_type, body)?;
-        let reply = tokio::time::timeout(ANSWER_WAIT, self.exchange(&mut sender, request))
-            .await
-            .map_err(|_| self.unreachable(&format!("no answer within {} s", ANSWER_WAIT.as_secs())))??;
+        let reply = self.answer(&mut sender, method, path, content_type, body).await?;
         *slot = Some(sender);
         if reply.status < 300 {
             Ok(reply)
         } else {
             Err(ClientError::from_answer(reply.status, &reply.body))
         }
+    }
+
+    /// A fresh connection, to a node that has what was seen of its service.
+    async fn checked_connect(&self) -> Result<SendRequest<Full<Bytes>>, ClientError> {
+        let mut sender = self.connect().await?;
+        let Some(memory) = &self.settings.memory else {
+            return Ok(sender);
+        };
+        let Some(seen) = memory.seen(&self.service()?)? else {
+            return Ok(sender);
+        };
+        let path = continuity::receipt_path(seen.transaction_id);
+        let patience = Patience::begin();
+        loop {
+            let answer = self
+                .answer(&mut sender, &Method::GET, &path, None, Bytes::new())
+                .await?;
+            let answer = if answer.status < 300 {
+                Ok(answer)
+            } else {
+                Err(ClientError::from_answer(answer.status, &answer.body))
+            };
+            match continuity::judge(answer, seen, self.service_cert_pem())? {
+                Shown::Same => return Ok(sender),
+                Shown::Nothing(said) => patience.wait(seen.transaction_id, &said).await?,
+            }
+        }
+    }
+
+    async fn answer(
+        &self,
+        sender: &mut SendRequest<Full<Bytes>>,
+        method: &Method,
+        path: &str,
+        content_type: Option<&str>,
+        body: Bytes,
+    ) -> Result<Reply, ClientError> {
+        let request = self.request(method, path, content_type, body)?;
+        tokio::time::timeout(ANSWER_WAIT, self.exchange(sender, request))
+            .await
+            .map_err(|_| self.unreachable(&format!("no answer within {} s", ANSWER_WAIT.as_secs())))?
     }
 
     async fn exchange(

@@ -13,8 +13,10 @@
 pub mod api_error;
 pub mod attested;
 pub mod connection;
+mod continuity;
 pub mod discovery;
 pub mod governance;
+pub mod memory;
 pub mod receipts;
 mod service_certificate;
 

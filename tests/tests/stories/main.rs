@@ -10,6 +10,7 @@
 mod attested;
 mod bad_input;
 mod crash;
+mod forks;
 mod garbage;
 mod governance;
 mod public_client;
