@@ -9,6 +9,8 @@ use std::process::Command;
 use crate::guests::{GUESTS, TARGET};
 use crate::workspace::root;
 
+mod limits;
+
 const LINES_MAX: usize = 600;
 
 /// Files that git knows, with their path from the root.
