@@ -36,6 +36,10 @@ pub struct Config {
     /// Never read from the file: only the flag `--insecure-virtual` sets it.
     #[serde(skip)]
     pub insecure_virtual: bool,
+    /// The day, `YYYY-MM-DD`, of a clock that is right although the ledger's last signature is more
+    /// than 90 days old. Never read from the file: it is good for one start.
+    #[serde(skip)]
+    pub accept_clock: Option<String>,
 }
 
 /// `[node]`
@@ -261,6 +265,8 @@ pub struct Overrides {
     pub insecure_virtual: bool,
     /// `--bind`
     pub bind: Option<SocketAddr>,
+    /// `--accept-clock`
+    pub accept_clock: Option<String>,
 }
 
 impl Config {
@@ -280,6 +286,7 @@ impl Config {
         })?;
         config.resolve_paths(path.parent().unwrap_or(Path::new(".")));
         config.insecure_virtual = overrides.insecure_virtual;
+        config.accept_clock.clone_from(&overrides.accept_clock);
         if let Some(bind) = overrides.bind {
             config.node.bind = bind;
         }

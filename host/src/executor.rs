@@ -9,13 +9,13 @@ use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::JoinHandle;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use host_core::{AppRequest, Batch, Call, Component, Guests, Outcome, Reply, Service, State};
 use kv::Context;
 use model::FrameworkError;
 use tokio::sync::{Notify, oneshot};
 
+use crate::clock::Clock;
 use crate::ledger_files::{LedgerFiles, LedgerFilesError, LedgerReader};
 
 /// Bounds of the queue and of batches.
@@ -234,6 +234,7 @@ pub fn start(
     files: LedgerFiles,
     guests: Arc<dyn Guests>,
     limits: QueueLimits,
+    clock: Clock,
 ) -> std::io::Result<(Handle, Executor)> {
     let shared = Arc::new(Shared {
         inbox: Mutex::new(Inbox {
@@ -256,7 +257,7 @@ pub fn start(
     let for_writer = Arc::clone(&shared);
     let writer = std::thread::Builder::new()
         .name("writer".into())
-        .spawn(move || write(service, &for_writer, &to_disk))?;
+        .spawn(move || write(service, &for_writer, &clock, &to_disk))?;
     let for_disk = Arc::clone(&shared);
     let disk = std::thread::Builder::new()
         .name("disk".into())
@@ -289,14 +290,8 @@ impl Drop for FailOnPanic<'_> {
     }
 }
 
-fn unix_seconds() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs())
-}
-
 /// The writer thread.
-fn write(mut service: Service, shared: &Shared, to_disk: &SyncSender<ToDisk>) {
+fn write(mut service: Service, shared: &Shared, clock: &Clock, to_disk: &SyncSender<ToDisk>) {
     let _guard = FailOnPanic(shared);
     let mut answers = Vec::new();
     loop {
@@ -309,9 +304,9 @@ fn write(mut service: Service, shared: &Shared, to_disk: &SyncSender<ToDisk>) {
                 answers.push((answer, outcome));
                 continue;
             }
-            Next::Seal => (service.seal(unix_seconds()), false),
+            Next::Seal => (service.seal(clock.seconds()), false),
             Next::Stop if shared.inbox().failed => return,
-            Next::Stop => (service.end_chunk(unix_seconds()), true),
+            Next::Stop => (service.end_chunk(clock.seconds()), true),
         };
         let batch = match sealed {
             Ok(batch) => batch,

@@ -17,6 +17,7 @@ use serde_json::{Value as JsonValue, json};
 
 pub(crate) use self::governance::{Signed, verify};
 pub(crate) use self::transactions::{ReceiptForm, asked_for, no_receipt, receipt};
+use crate::clock::Now;
 use crate::https::Request;
 use crate::router::{Parameters, Router};
 
@@ -229,6 +230,7 @@ pub(crate) struct Facts {
 
 /// A read's input.
 pub(crate) struct Query<'a> {
+    pub(crate) now: Now,
     pub(crate) state: &'a State,
     pub(crate) facts: &'a Facts,
     pub(crate) request: &'a Request,

@@ -11,7 +11,6 @@ pub(crate) mod memo;
 pub mod nonce;
 
 use std::sync::{Arc, OnceLock};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use self::crypto::NamedKey;
 use crate::guests::Loader;
@@ -80,10 +79,4 @@ impl Services {
             .get()
             .ok_or_else(|| wasmtime::format_err!("the service's identity is not known yet"))
     }
-}
-
-/// Unix milliseconds, as this machine believes.
-pub(crate) fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

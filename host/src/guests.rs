@@ -155,7 +155,10 @@ impl WasmGuests {
         let Loaded::App(pre) = &*loaded else {
             return Err(wrong_world());
         };
-        let state = self.state(tx).of_request(pass, request_digest(request));
+        let state = self
+            .state(tx)
+            .at(request.received_at_ms)
+            .of_request(pass, request_digest(request));
         let (tx, response) = run(&self.loader.engine, state, |store| {
             let instance = pre.instantiate(&mut *store)?;
             let guest = instance.concordat_host_application();
@@ -249,7 +252,8 @@ impl Guests for WasmGuests {
         let Loaded::App(pre) = &*loaded else {
             return Err(wrong_world());
         };
-        let (_, response) = run(&self.loader.engine, self.state(tx), |store| {
+        let state = self.state(tx).at(request.received_at_ms);
+        let (_, response) = run(&self.loader.engine, state, |store| {
             let instance = pre.instantiate(&mut *store)?;
             let guest = instance.concordat_host_application();
             let parameters = parameters(request);

@@ -8,6 +8,7 @@
 
 mod ahead;
 mod authenticate;
+pub mod clock;
 pub mod config;
 mod directories;
 pub mod disk;

@@ -49,6 +49,9 @@ struct StartArgs {
     /// Address to listen on, instead of the file's; port 0 takes a free one.
     #[arg(long, value_name = "ADDRESS")]
     bind: Option<SocketAddr>,
+    /// This day is right, although the ledger's last signature is more than 90 days old.
+    #[arg(long, value_name = "YYYY-MM-DD")]
+    accept_clock: Option<String>,
     /// What to log, in the form of `tracing` filters, such as `info` or `host=debug`. The h2 library
     /// tells of every bad frame that a stranger sends, so it logs errors only unless named.
     #[arg(long, value_name = "FILTER", default_value = "info")]
@@ -97,6 +100,7 @@ fn start(args: StartArgs) -> ExitCode {
     let overrides = Overrides {
         insecure_virtual: args.insecure_virtual,
         bind: args.bind,
+        accept_clock: args.accept_clock,
     };
     let config = match Config::load(&args.config, &overrides) {
         Ok(config) => config,

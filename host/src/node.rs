@@ -8,13 +8,13 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use crypto::native::{Curve, EcKeyPair, KeyError, LedgerSecret, Native, RsaBits, RsaKeyPair};
 use host_core::genesis::GenesisError;
 use host_core::identity::{IdentityError, decode_identity};
 use host_core::resume::ResumeError;
 use host_core::shares::Entropy;
+use host_core::time::{needs_confirmation, utc_day};
 use host_core::{Batch, Genesis, Guests, NodeSetup, Resume, Service, Settings};
 use kv::TxId;
 use model::node::{QuoteFormat, QuoteInfo, RpcInterface};
@@ -22,6 +22,7 @@ use model::{NodeId, ServiceId, b64};
 use serde_json::json;
 use zeroize::Zeroizing;
 
+use crate::clock::Clock;
 use crate::disk::Disk;
 use crate::executor::{self, Executor, Handle, QueueLimits};
 use crate::ledger_files::{LedgerFiles, LedgerFilesError};
@@ -52,6 +53,10 @@ pub struct Start {
     pub limits: QueueLimits,
     /// The flag `--insecure-virtual`.
     pub insecure_virtual: bool,
+    /// The clocks to go by.
+    pub clock: Clock,
+    /// The flag `--accept-clock`: the day that somebody confirms, `YYYY-MM-DD`.
+    pub accept_clock: Option<String>,
 }
 
 /// A service that runs.
@@ -125,6 +130,17 @@ pub enum StartError {
     /// A new service cannot begin.
     #[error("the service cannot begin")]
     Genesis(#[from] GenesisError),
+    /// The clock would become the floor of service time, and may be wrong.
+    #[error(
+        "the clock says {today}, more than 90 days after the ledger's last signature ({signed}). If that is \
+         right, start once with --accept-clock {today}; if not, set the clock"
+    )]
+    Clock {
+        /// The clock's day in UTC.
+        today: String,
+        /// The last signature's.
+        signed: String,
+    },
     /// The service cannot be resumed.
     #[error("the service cannot be resumed")]
     Resume(#[from] ResumeError),
@@ -150,9 +166,7 @@ pub fn start(
         return Err(StartError::NoPlatform);
     }
     let keys = SealedKeys::insecure_virtual(Arc::clone(&start.disk), &start.state_dir)?;
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs());
+    let now = start.clock.seconds();
     // Keys are made beside the replay and the compilation of a constitution: RSA takes its time.
     let (ledger, setup) = std::thread::scope(|scope| {
         let setup = scope.spawn(|| node_setup(&start));
@@ -171,6 +185,7 @@ pub fn start(
     let resumed = resume.is_some();
     let (service, batch) = match resume {
         Some(resume) => {
+            confirm_clock(now, resume.signed_at(), start.accept_clock.as_deref())?;
             let last = resume.last_signed().map_or(0, |id| id.seqno);
             let made = resume.finish(setup, LedgerSecret::random(), start.settings, entropy(), now)?;
             files.cut_behind(last)?;
@@ -194,7 +209,19 @@ pub fn start(
             )?
         }
     };
-    run(service, &batch, files, &keys, guests, start.limits, resumed)
+    let threads = (guests, start.limits, start.clock);
+    let running = run(service, &batch, files, &keys, threads)?;
+    Ok(Running { resumed, ..running })
+}
+
+/// Refuses a clock far past the last signature unless somebody confirms the day.
+fn confirm_clock(now: u64, signed_at: u64, confirmed: Option<&str>) -> Result<(), StartError> {
+    let today = utc_day(now);
+    if needs_confirmation(now, signed_at) && confirmed != Some(today.as_str()) {
+        let signed = utc_day(signed_at);
+        return Err(StartError::Clock { today, signed });
+    }
+    Ok(())
 }
 
 fn entropy() -> Entropy {
@@ -236,9 +263,7 @@ fn run(
     batch: &Batch,
     mut files: LedgerFiles,
     keys: &SealedKeys,
-    guests: Arc<dyn Guests>,
-    limits: QueueLimits,
-    resumed: bool,
+    (guests, limits, clock): (Arc<dyn Guests>, QueueLimits, Clock),
 ) -> Result<Running, StartError> {
     keys.store(&service.identity_before_boot()?)?;
     files.append(batch)?;
@@ -250,7 +275,7 @@ fn run(
     let node_id = node.id();
     let service_id = service.id();
     let service_cert_pem = service.state().service_cert_pem.to_string();
-    let (handle, executor) = executor::start(service, files, guests, limits)?;
+    let (handle, executor) = executor::start(service, files, guests, limits, clock)?;
     Ok(Running {
         handle,
         executor,
@@ -260,7 +285,7 @@ fn run(
         service_cert_pem,
         service: service_id,
         node_id,
-        resumed,
+        resumed: false,
     })
 }
 

@@ -16,9 +16,9 @@ use model::tables::{ENDPOINTS, SERVICE_INFO};
 
 use crate::ahead::Ahead;
 use crate::authenticate;
+use crate::clock::Clock;
 use crate::executor::{Handle, Unavailable};
 use crate::framework::{self, Endpoint, Facts, Query, ReceiptForm, Signed};
-use crate::guest_imports::now_ms;
 use crate::guests::WasmGuests;
 use crate::https::{Answer, Request};
 use crate::jwt::Tokens;
@@ -36,6 +36,7 @@ pub(crate) struct Routes {
     application: RwLock<Arc<Application>>,
     tokens: Tokens,
     ahead: Ahead,
+    clock: Clock,
 }
 
 /// The application as one state describes it, kept until the tables it was read from change.
@@ -105,7 +106,7 @@ impl Application {
 }
 
 impl Routes {
-    pub(crate) fn new(handle: Handle, guests: Arc<WasmGuests>, insecure_virtual: bool) -> Self {
+    pub(crate) fn new(handle: Handle, guests: Arc<WasmGuests>, insecure_virtual: bool, clock: Clock) -> Self {
         let application = Application::of(&handle.state());
         Self {
             guests,
@@ -114,6 +115,7 @@ impl Routes {
             application: RwLock::new(Arc::new(application)),
             tokens: Tokens::new(),
             ahead: Ahead::new(),
+            clock,
             handle,
         }
     }
@@ -159,6 +161,7 @@ impl Routes {
         match endpoint {
             Endpoint::Read(read) => {
                 let query = Query {
+                    now: self.clock.now(&state),
                     state: &state,
                     facts: &self.facts,
                     request,
@@ -192,11 +195,16 @@ impl Routes {
         request: &Request,
         parameters: &Parameters,
     ) -> Answer {
-        let verified = framework::verify(signed, state, request, parameters, now_ms() / 1000);
-        let verified = match verified {
+        let now = self.clock.now(state);
+        let verified = match framework::verify(signed, state, request, parameters, now.time) {
             Ok(verified) => verified,
             Err(reply) => return reply.into(),
         };
+        if let Some(fault) = now.fault
+            && !verified.resets_service_time(&**state)
+        {
+            return fault.reply().into();
+        }
         if signed == Signed::Propose && verified.payload().len() > LARGE_PROPOSAL_BYTES {
             let payload = verified.payload().to_vec();
             if let Err(refused) = self.validate_ahead(Arc::clone(state), payload).await {
@@ -257,8 +265,12 @@ impl Routes {
         if let Err(reply) = check_media_type(&request) {
             return reply.into();
         }
-        let now = now_ms();
-        let caller = match authenticate::caller(&*state, &self.tokens, &request, &route.callers, now / 1000) {
+        let now = self.clock.now(&state);
+        if let Some(fault) = now.fault.filter(|_| route.update) {
+            return fault.reply().into();
+        }
+        let seconds = now.time.seconds();
+        let caller = match authenticate::caller(&*state, &self.tokens, &request, &route.callers, seconds) {
             Ok(caller) => caller,
             Err(reply) => return reply.into(),
         };
@@ -274,7 +286,7 @@ impl Routes {
             caller,
             method: request.method.as_str().to_owned(),
             body: request.body.into(),
-            received_at_ms: now,
+            received_at_ms: now.time.ms(),
             transaction: state.committed,
             committed: state.committed,
         };

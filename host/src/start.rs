@@ -12,6 +12,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::clock::Clock;
 use crate::config::{Config, MemberConfig};
 use crate::disk::OsDisk;
 use crate::executor::{Executor, QueueLimits};
@@ -47,6 +48,15 @@ impl Node {
     ///
     /// What in the configuration, the files or the machine prevents it.
     pub async fn start(config: Config) -> anyhow::Result<Self> {
+        Self::start_by(config, Clock::system()).await
+    }
+
+    /// As [`Node::start`], by clocks of the caller's.
+    ///
+    /// # Errors
+    ///
+    /// As [`Node::start`].
+    pub async fn start_by(config: Config, clock: Clock) -> anyhow::Result<Self> {
         config.check()?;
         let bind = config.node.bind;
         let listener = TcpListener::bind(bind)
@@ -54,12 +64,13 @@ impl Node {
             .with_context(|| format!("cannot listen on {bind}"))?;
         let address = listener.local_addr()?;
         let (for_service, limits) = (config.clone(), config.limits);
+        let for_routes = clock.clone();
         // Compiling components, making keys and reading the ledger take their time.
         let (guests, running) =
-            tokio::task::spawn_blocking(move || start_service(&for_service, address)).await??;
+            tokio::task::spawn_blocking(move || start_service(&for_service, address, clock)).await??;
         let tls = server_config(&node_tls(&running)?).context("the node's certificate cannot be used")?;
         let insecure = config.insecure_virtual;
-        let routes = Arc::new(Routes::new(running.handle.clone(), guests, insecure));
+        let routes = Arc::new(Routes::new(running.handle.clone(), guests, insecure, for_routes));
         let (stop, stopped) = watch::channel(false);
         let answer = move |request| {
             let routes = Arc::clone(&routes);
@@ -134,7 +145,11 @@ impl Node {
 }
 
 /// Engine and service. Blocks.
-fn start_service(config: &Config, address: SocketAddr) -> anyhow::Result<(Arc<WasmGuests>, Running)> {
+fn start_service(
+    config: &Config,
+    address: SocketAddr,
+    clock: Clock,
+) -> anyhow::Result<(Arc<WasmGuests>, Running)> {
     let guests = Arc::new(WasmGuests::new(service_settings(config)?)?);
     let start = node::Start {
         disk: Arc::new(OsDisk),
@@ -160,6 +175,8 @@ fn start_service(config: &Config, address: SocketAddr) -> anyhow::Result<(Arc<Wa
             batch_entries_max: config.ledger.batch_entries_max,
         },
         insecure_virtual: config.insecure_virtual,
+        clock,
+        accept_clock: config.accept_clock.clone(),
     };
     let read_genesis = || {
         let genesis = genesis(config)?;

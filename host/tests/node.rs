@@ -96,6 +96,7 @@ impl Service {
         let overrides = Overrides {
             insecure_virtual: true,
             bind: None,
+            accept_clock: None,
         };
         let config = Config::load(&self.folder.path().join("node.toml"), &overrides).unwrap();
         let node = Node::start(config).await.unwrap();

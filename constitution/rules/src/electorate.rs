@@ -1,8 +1,10 @@
 //! Who is a member now, in which standing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use kv::{Read, TableError};
+use cleanroom_model::ContractId;
+use cleanroom_model::governance::{ACCEPTED_CONTRACTS, VOTES_LOST};
+use kv::{Read, TableError, TxId};
 use model::MemberId;
 use model::member::{MemberInfo, MemberStatus};
 use model::tables;
@@ -70,6 +72,59 @@ impl Electorate {
             .filter(|(_, m)| m.roles.is_regular())
             .map(|(id, _)| *id)
     }
+}
+
+/// Who decides about an accepted contract.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum ContractVoters {
+    /// It names nobody: all active members.
+    All,
+    /// Those that it names and that are still what they were when it was accepted.
+    Named(BTreeSet<MemberId>),
+    /// Everybody that it named has left. Nobody speaks for it any more, so nothing is added.
+    Gone,
+}
+
+/// The voters of an accepted contract (§6.7). A member that was removed, registered anew or lost its
+/// vote after the contract was accepted is off the list for good, also when it comes back.
+///
+/// # Errors
+///
+/// [`TableError`] if a table cannot be read.
+pub fn contract_voters(
+    state: &impl Read,
+    members: &Electorate,
+    contract: &ContractId,
+) -> Result<ContractVoters, TableError> {
+    let Some(row) = ACCEPTED_CONTRACTS.get_versioned(state, contract)? else {
+        return Ok(ContractVoters::All);
+    };
+    let Some(listed) = row.value.0.required_members else {
+        return Ok(ContractVoters::All);
+    };
+    let mut named = BTreeSet::new();
+    for id in listed {
+        if members.is_regular(&id) && !changed_after(state, &id, row.version)? {
+            named.insert(id);
+        }
+    }
+    Ok(if named.is_empty() {
+        ContractVoters::Gone
+    } else {
+        ContractVoters::Named(named)
+    })
+}
+
+/// Whether the member was registered, or lost its vote, after this transaction.
+fn changed_after(state: &impl Read, id: &MemberId, since: TxId) -> Result<bool, TableError> {
+    let registered = tables::MEMBER_CERTS
+        .get_versioned(state, id)?
+        .map(|row| row.version);
+    let lost = VOTES_LOST.get_versioned(state, id)?.map(|row| row.version);
+    Ok([registered, lost]
+        .into_iter()
+        .flatten()
+        .any(|at| at.seqno > since.seqno))
 }
 
 impl Standing {

@@ -10,10 +10,11 @@ use kv::{Read, TableError};
 use model::proposal::{Moment, Resolution};
 use model::{MemberId, proposal_rows, tables};
 
+use crate::actions::policies;
 use crate::credentials::Credentials;
-use crate::electorate::Electorate;
+use crate::electorate::{ContractVoters, Electorate, contract_voters};
 use crate::proposal::{contracts_to_accept, parse};
-use crate::roles::passes_at_creation;
+use crate::roles::{Roles, normalised_member_data, passes_at_creation};
 use crate::{Ballot, ProposalContext};
 
 /// Decides a proposal on the ballots cast so far.
@@ -93,8 +94,8 @@ fn is_impossible(
     Ok(false)
 }
 
-/// Step 3 and 7: everyone whose vote is needed, or `None` if a contract lists somebody who cannot
-/// vote.
+/// Step 3 and 7: everyone whose vote is needed, or `None` if the proposal can never pass: a draft
+/// lists somebody who cannot vote, or it adds to a contract whose voters have all left.
 fn voters(
     state: &impl Read,
     members: &Electorate,
@@ -102,32 +103,59 @@ fn voters(
 ) -> Result<Option<BTreeSet<MemberId>>, TableError> {
     let mut voters = BTreeSet::new();
     for action in actions {
-        let listed = match scope(action) {
+        match scope(action) {
             Scope::Draft(args) => match required_members(&args.contract.data) {
-                Ok(Some(list)) => Some(list),
-                Ok(None) => {
-                    // Everybody, also those who have not acknowledged yet.
-                    voters.extend(members.regular());
-                    continue;
-                }
-                Err(_) => return Ok(None),
+                Ok(Some(list)) if list.iter().all(|id| members.is_regular(id)) => voters.extend(list),
+                Ok(Some(_)) | Err(_) => return Ok(None),
+                // Everybody, also those who have not acknowledged yet.
+                Ok(None) => voters.extend(members.regular()),
             },
-            Scope::Contract(id) => ACCEPTED_CONTRACTS
-                .get(state, id)?
-                .and_then(|contract| contract.0.required_members),
-            Scope::Service => None,
-        };
-        match listed {
-            Some(list) => {
-                if list.iter().any(|id| !members.is_regular(id)) {
-                    return Ok(None);
+            Scope::Contract(id) => match contract_voters(state, members, id)? {
+                ContractVoters::Named(named) => voters.extend(named),
+                ContractVoters::All => voters.extend(members.active_regular()),
+                ContractVoters::Gone if takes_away(state, action)? => {
+                    voters.extend(members.active_regular());
                 }
-                voters.extend(list);
-            }
-            None => voters.extend(members.active_regular()),
+                ContractVoters::Gone => return Ok(None),
+            },
+            Scope::Service => voters.extend(service_voters(members, action)),
         }
     }
     Ok(Some(voters))
+}
+
+/// Whether an action only takes something away from its contract.
+fn takes_away(state: &impl Read, action: &Action) -> Result<bool, TableError> {
+    match action {
+        Action::SetCleanRoomPolicy(args) => policies::only_takes_away(state, args),
+        Action::DisableLogging(_) | Action::DisableTelemetry(_) => Ok(true),
+        _ => Ok(false),
+    }
+}
+
+/// All active members, but nobody decides about losing his own vote. Of two, one would then remove
+/// the other alone, so both decide.
+fn service_voters(members: &Electorate, action: &Action) -> BTreeSet<MemberId> {
+    let mut voters: BTreeSet<MemberId> = members.active_regular().collect();
+    if let Some(id) = loses_vote(members, action)
+        && voters.len() > 2
+    {
+        voters.remove(id);
+    }
+    voters
+}
+
+/// The member whose vote an action takes.
+fn loses_vote<'a>(members: &Electorate, action: &'a Action) -> Option<&'a MemberId> {
+    match action {
+        Action::RemoveMember(args) => Some(&args.member_id),
+        Action::SetMemberData(args) => {
+            let data = normalised_member_data(&args.member_data).ok()?;
+            let taken = members.is_regular(&args.member_id) && !Roles::of(Some(&data)).is_regular();
+            taken.then_some(&args.member_id)
+        }
+        _ => None,
+    }
 }
 
 /// Whose business an action is.
@@ -167,6 +195,7 @@ fn scope(action: &Action) -> Scope<'_> {
         | Action::SetWasmApp(_)
         | Action::OpenService(_)
         | Action::AssertServiceIdentity(_)
+        | Action::ResetServiceTime(_)
         | Action::SetServiceConfiguration(_) => None,
     };
     contract.map_or(Scope::Service, Scope::Contract)

@@ -127,7 +127,10 @@ fn option_enabled(state: &impl Read, option: ServiceOption) -> Result<bool, Tabl
 /// Not for a contract that names its voters: only they decide it.
 fn is_self_approvable(action: &Action, proposer: &Standing, state: &impl Read) -> Result<bool, TableError> {
     let (allowed, option) = match action {
-        Action::SetConstitution(_) => (proposer.roles.flags.cgs_operator, ServiceOption::Constitution),
+        // Whoever may replace the rules can do this too.
+        Action::SetConstitution(_) | Action::ResetServiceTime(_) => {
+            (proposer.roles.flags.cgs_operator, ServiceOption::Constitution)
+        }
         Action::SetWasmApp(_) => (proposer.roles.flags.cgs_operator, ServiceOption::Application),
         Action::SetCleanRoomPolicy(args) => {
             let contract = governance::ACCEPTED_CONTRACTS.get(state, &args.contract_id)?;

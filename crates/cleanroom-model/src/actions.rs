@@ -104,6 +104,8 @@ actions! {
     OpenService(OpenService) = "transition_service_to_open",
     /// Fails unless the service has this certificate.
     AssertServiceIdentity(AssertServiceIdentity) = "assert_service_identity",
+    /// Lets service time go back to the node's clock; ends all runs.
+    ResetServiceTime(ResetServiceTime) = "reset_service_time",
     /// Changes the service's limits.
     SetServiceConfiguration(SetServiceConfiguration) = "set_service_configuration",
 }
@@ -221,8 +223,9 @@ mod tests {
         all.dedup();
         assert_eq!(all.len(), distinct, "no name twice");
         // 21 of the clean room, 41 of the platform's present sample, 3 that older samples have
-        // (executor code, ACME), and ours.
-        assert_eq!(distinct, 21 + 41 + 3 + 1);
+        // (executor code, ACME), and ours: set_wasm_app and reset_service_time.
+        assert_eq!(distinct, 21 + 41 + 3 + 2);
+        assert!(Action::NAMES.contains(&model::proposal::RESET_SERVICE_TIME));
     }
 
     #[test]

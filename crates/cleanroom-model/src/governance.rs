@@ -43,6 +43,16 @@ pub struct AcceptedContract {
 pub const ACCEPTED_CONTRACTS: Table<ContractId, Json<AcceptedContract>> =
     Table::new("public:ccf.gov.accepted_contracts");
 
+/// Contracts by the members that they name as their voters: (member, contract). Written by
+/// `set_contract`; never removed, since the list itself is not.
+pub const CONTRACTS_OF_VOTERS: Table<Pair<MemberId, ContractId>, Unit> =
+    Table::new("public:ccf.gov.contracts_of_voters");
+
+/// Members that lost their vote by a change of their data, with the transaction of the latest time:
+/// they have left the lists of all contracts accepted before. Written by `set_member_data` and
+/// `set_member`; never removed.
+pub const VOTES_LOST: Table<MemberId, Unit> = Table::new("public:ccf.gov.members.votes_lost");
+
 const _: () = assert!(matches!(ACCEPTED_CONTRACTS.category(), Category::Governance));
 
 /// Key of a policy alternative: contract, policy type, alternative id.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use crypto::native::{EcKeyPair, sign_governance_message_for};
 use crypto::x509::Certificate;
 use http::Method;
-use model::proposal::{ProposalState, RawAction};
+use model::proposal::{ProposalEffects, ProposalState, RawAction};
 use model::{Digest, MemberId, ProposalId, TxId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as JsonValue, json};
@@ -113,6 +113,9 @@ pub struct ProposalSummary {
     /// Why applying failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<JsonValue>,
+    /// What carrying it out brought with it, such as the contracts that named a removed member.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effects: Option<ProposalEffects>,
     /// The transaction that gave this answer; not part of the service's JSON.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transaction_id: Option<TxId>,
@@ -146,17 +149,25 @@ impl<'a> Governance<'a> {
         proposal: Option<&ProposalId>,
         payload: &[u8],
     ) -> Result<Reply, ClientError> {
-        let body = self.member.sign_for(
-            Some(&self.connection.service_cert_digest()?),
-            message_type,
-            unix_now_s(),
-            proposal,
-            payload,
-        )?;
+        let service = self.connection.service_cert_digest()?;
         let path = format!("/gov/members/{path}?{API}");
-        self.connection
-            .send(Method::POST, &path, Some("application/cose"), Bytes::from(body))
-            .await
+        let sent_at = async |created_at: u64| {
+            let member = self.member;
+            let body = member.sign_for(Some(&service), message_type, created_at, proposal, payload)?;
+            self.connection
+                .send(Method::POST, &path, Some("application/cose"), Bytes::from(body))
+                .await
+        };
+        let now = unix_now_s();
+        match sent_at(now).await {
+            // This machine's clock, or another of the member's, was ahead once: go on behind the
+            // latest time that the service has of this member.
+            Err(refusal) => match latest_of(&refusal) {
+                Some(latest) => sent_at(now.max(latest.saturating_add(1))).await,
+                None => Err(refusal),
+            },
+            sent => sent,
+        }
     }
 
     /// Submits a proposal. It casts no vote for its proposer.
@@ -226,6 +237,17 @@ impl<'a> Governance<'a> {
     }
 }
 
+/// The member's latest time, if a message was refused because its own lies before what the service
+/// remembers.
+fn latest_of(refusal: &ClientError) -> Option<u64> {
+    match refusal {
+        ClientError::Api { code, details, .. } if code == "ProposalCreatedTooLongAgo" => details
+            .iter()
+            .find_map(|detail| detail.get("latestCreatedAt")?.as_u64()),
+        _ => None,
+    }
+}
+
 /// Reads a proposal; needs no identity.
 ///
 /// # Errors
@@ -252,4 +274,21 @@ fn summary(reply: &Reply) -> Result<ProposalSummary, ClientError> {
     let mut summary: ProposalSummary = reply.json()?;
     summary.transaction_id = reply.tx_id;
     Ok(summary)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_refusal_for_age_tells_the_latest_time() {
+        let refusal = |code: &str, details: &str| {
+            let body = format!(r#"{{"error":{{"code":"{code}","message":"m","details":{details}}}}}"#);
+            latest_of(&ClientError::from_answer(400, body.as_bytes()))
+        };
+        let details = r#"[{"leastCreatedAt":5,"latestCreatedAt":9}]"#;
+        assert_eq!(refusal("ProposalCreatedTooLongAgo", details), Some(9));
+        assert_eq!(refusal("ProposalCreatedTooLongAgo", "[]"), None);
+        assert_eq!(refusal("ProposalReplay", details), None);
+    }
 }

@@ -103,6 +103,16 @@ pub fn cose_assemble(protected: &[u8], signature: &[u8]) -> Vec<u8> {
     cose::assemble(protected, &[], None, signature)
 }
 
+/// When a service's signature says it was made, Unix seconds. Nothing is verified; `None` if it does
+/// not say.
+#[must_use]
+pub fn issued_at(cose: &[u8]) -> Option<u64> {
+    let envelope = envelope::parse(cose).ok()?;
+    let claims = envelope.int_header(label::CWT_CLAIMS)?.as_map()?;
+    let time = envelope::only(claims, &Value::from(6))?.as_integer()?;
+    u64::try_from(time).ok()
+}
+
 /// Why a signature transaction is not accepted.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]

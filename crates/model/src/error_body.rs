@@ -75,9 +75,9 @@ framework_errors! {
     ProposalFailedToValidate = 400,
     /// The same signed proposal again.
     ProposalReplay = 400,
-    /// Older than the median of the remembered proposals.
+    /// Older than every remembered proposal of its signer.
     ProposalCreatedTooLongAgo = 400,
-    /// `created_at` has more than ten digits.
+    /// `created_at` is ahead of service time, or before the member's latest request.
     InvalidCreatedAt = 400,
     /// The member has as many open proposals as one may have.
     TooManyOpenProposals = 400,
@@ -123,6 +123,10 @@ framework_errors! {
     ExecutionLimit = 503,
     /// The writer's queue is full.
     TooManyPendingTransactions = 503,
+    /// The node's clock is behind what the service has signed; nothing is written.
+    ClockBehind = 503,
+    /// The node's clock leapt ahead; nothing is written.
+    ClockAhead = 503,
     /// Too many connections.
     SessionCapExhausted = 503,
 }

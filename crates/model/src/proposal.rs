@@ -124,6 +124,15 @@ pub struct ProposalInfo {
     pub constitution_digest: Option<Digest>,
 }
 
+/// A row of `proposals_effects`: what voters should hear of a proposal that was carried out.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProposalEffects {
+    /// Ids of what a removed member had a say in, by that member: its remaining voters decide now.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub contracts_concerned: BTreeMap<MemberId, Vec<String>>,
+}
+
 /// The constant accepting script (`governance-api.md` §5.3), byte for byte.
 pub const ACCEPT_SCRIPT: &str = "export function vote (proposal, proposerId) { return true }";
 /// The constant rejecting script, byte for byte.
@@ -172,6 +181,17 @@ impl Vote {
     }
 }
 
+/// The action that lets service time go back. The one thing that is taken while the clock and what
+/// was signed do not agree, with its ballots.
+pub const RESET_SERVICE_TIME: &str = "reset_service_time";
+
+/// Whether a proposal consists of [`RESET_SERVICE_TIME`] and nothing else.
+#[must_use]
+pub fn only_resets_service_time(proposal: &[u8]) -> bool {
+    serde_json::from_slice::<ProposalBody>(proposal)
+        .is_ok_and(|body| matches!(body.actions.as_slice(), [action] if action.name == RESET_SERVICE_TIME))
+}
+
 /// One action of a proposal, before its arguments are typed.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct RawAction {
@@ -213,6 +233,22 @@ mod tests {
         let info: ProposalInfo = serde_json::from_str(&row).unwrap();
         assert_eq!(info.constitution_digest, None);
         assert_eq!(serde_json::to_string(&info).unwrap(), row);
+    }
+
+    #[test]
+    fn nothing_rides_along_with_a_reset_of_time() {
+        let reset = r#"{"name":"reset_service_time","args":{"notAfter":1}}"#;
+        let of = |actions: &str| only_resets_service_time(format!(r#"{{"actions":[{actions}]}}"#).as_bytes());
+        assert!(of(reset));
+        for other in [
+            "",
+            r#"{"name":"set_constitution"}"#,
+            &format!("{reset},{reset}"),
+            &format!(r#"{reset},{{"name":"remove_member"}}"#),
+        ] {
+            assert!(!of(other), "{other}");
+        }
+        assert!(!only_resets_service_time(b"reset_service_time"));
     }
 
     #[test]

@@ -6,11 +6,11 @@
 
 use std::collections::BTreeSet;
 
-use kv::{Json, Read, TableError, Unit, Write};
+use kv::{Json, Pair, Read, TableError, Unit, Write};
 
 use crate::ProposalId;
 use crate::proposal::{ProposalInfo, ProposalState};
-use crate::tables::{OPEN_PROPOSALS, PROPOSALS_INFO};
+use crate::tables::{COSE_RECENT_PROPOSALS, OPEN_PROPOSALS, PROPOSAL_WINDOWS, PROPOSALS_INFO};
 
 /// Writes where a proposal stands, and whether it is among the open ones.
 ///
@@ -45,6 +45,26 @@ pub fn open(state: &(impl Read + ?Sized)) -> Result<Vec<(ProposalId, ProposalInf
         }
     }
     Ok(open)
+}
+
+/// Gives each signer its replay window: a ledger of an earlier build has one window for all.
+///
+/// # Errors
+///
+/// As [`put`].
+pub fn reindex_windows(state: &mut (impl Read + Write + ?Sized)) -> Result<(), TableError> {
+    if !PROPOSAL_WINDOWS.rows(state)?.is_empty() {
+        return Ok(());
+    }
+    for row in COSE_RECENT_PROPOSALS.rows(state)? {
+        let Ok(id) = row.value.0.parse::<ProposalId>() else {
+            continue;
+        };
+        if let Some(Json(info)) = PROPOSALS_INFO.get(state, &id)? {
+            PROPOSAL_WINDOWS.put(state, &Pair(info.proposer_id, row.key), &Unit)?;
+        }
+    }
+    Ok(())
 }
 
 /// Makes the index agree with the rows: a ledger of an earlier build has none.

@@ -183,3 +183,11 @@ pub struct EndpointRow {
     #[serde(default)]
     pub prepare: bool,
 }
+/// Members decided that what was signed about the time is wrong. Runs admitted before this row was
+/// written have ended, and nonces minted before it are foreign.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceTimeReset {
+    /// Unix seconds: the clock that service time goes on from must not be later.
+    pub not_after: u64,
+}

@@ -3,16 +3,16 @@
 //! Governance tables are written by `apply` of accepted proposals and by the host for members'
 //! own signed requests; internal tables by the host alone.
 
-use kv::{Category, Json, Raw, Singleton, Table, Unit};
+use kv::{Category, Json, Pair, Raw, Singleton, Table, Unit};
 use serde_json::Value as JsonValue;
 
 use crate::ids::{Digest, MemberId, NodeId, ProposalId, UserId};
 use crate::member::{MemberAck, MemberInfo, UserInfo};
 use crate::node::NodeInfo;
-use crate::proposal::ProposalInfo;
+use crate::proposal::{ProposalEffects, ProposalInfo};
 use crate::service::{
     EndpointRow, HistoricalLedgerSecret, JwtIssuer, JwtKey, RecoveryShares, ServiceConfig, ServiceInfo,
-    SignatureRow,
+    ServiceTimeReset, SignatureRow,
 };
 
 macro_rules! declared {
@@ -61,16 +61,22 @@ declared! {
     SERVICE_CONFIG: Singleton => Json<ServiceConfig> = "public:ccf.gov.service.config";
     /// Certificate before a recovery.
     PREVIOUS_SERVICE_IDENTITY: Singleton => Json<String> = "public:ccf.gov.service.previous_service_identity";
+    /// The latest reset of service time; the row's version is its transaction.
+    SERVICE_TIME_RESET: Singleton => Json<ServiceTimeReset> = "public:ccf.gov.service.time_reset";
     /// Submitted proposals, byte for byte.
     PROPOSALS: ProposalId => Raw = "public:ccf.gov.proposals";
     /// Where each proposal stands; closed ones stay.
     PROPOSALS_INFO: ProposalId => Json<ProposalInfo> = "public:ccf.gov.proposals_info";
     /// The ids of open proposals; written with `proposals_info`, see [`crate::proposal_rows`].
     OPEN_PROPOSALS: ProposalId => Unit = "public:ccf.gov.open_proposals";
+    /// What carrying out a proposal brought with it, for its reply; written by the constitution.
+    PROPOSALS_EFFECTS: ProposalId => Json<ProposalEffects> = "public:ccf.gov.proposals_effects";
     /// Each member's latest signed request: base64 of the COSE envelope.
     COSE_HISTORY: MemberId => Json<String> = "public:ccf.gov.cose_history";
     /// Replay window: `<created_at>:<digest>` to proposal id.
     COSE_RECENT_PROPOSALS: String => Json<String> = "public:ccf.gov.cose_recent_proposals";
+    /// The replay window by signer: (member, key of `cose_recent_proposals`). It outlives its member.
+    PROPOSAL_WINDOWS: Pair<MemberId, String> => Unit = "public:ccf.internal.proposal_windows";
     /// The application's routes: `<VERB> <path>`.
     ENDPOINTS: String => Json<EndpointRow> = "public:ccf.gov.endpoints";
     /// Component bytes by hex digest.

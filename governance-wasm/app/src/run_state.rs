@@ -3,7 +3,8 @@
 use cleanroom_model::error_codes::ErrorCode;
 use cleanroom_model::ids::{ContractId, RunId};
 use cleanroom_model::tables::{RUNS, RunRecord, RunVerdict};
-use kv::Pair;
+use kv::{Pair, Singleton};
+use model::tables::SERVICE_TIME_RESET;
 
 use crate::consent::{self, DocumentOption};
 use crate::document_state;
@@ -28,6 +29,15 @@ pub(crate) fn admitted_run(
     }
 }
 
+/// Whether service time was reset after the run was admitted: nobody knows then how old it is.
+fn ended_by_reset(call: &Call<'_>, contract: &ContractId, run: &RunId) -> Result<bool, Refusal> {
+    let Some(reset) = SERVICE_TIME_RESET.get_versioned(call.state, &Singleton)? else {
+        return Ok(false);
+    };
+    let record = RUNS.get_versioned(call.state, &Pair(contract.clone(), run.clone()))?;
+    Ok(record.is_none_or(|record| record.version.seqno < reset.version.seqno))
+}
+
 /// Time and consent of a run that was admitted, asked again; documents may have been switched off
 /// since.
 pub(crate) fn require_live(
@@ -39,6 +49,15 @@ pub(crate) fn require_live(
         return Err(Refusal::new(
             ErrorCode::RunExpired,
             format!("the time of run {} is over", record.run_id),
+        ));
+    }
+    if ended_by_reset(call, contract, &record.run_id)? {
+        return Err(Refusal::new(
+            ErrorCode::RunExpired,
+            format!(
+                "run {} ended when members reset the service's time",
+                record.run_id
+            ),
         ));
     }
     consent::contract_execution(call, contract)?.require()?;

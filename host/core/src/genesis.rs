@@ -186,6 +186,7 @@ impl Service {
             entropy,
             views: Vec::new(),
             earlier_boot: None,
+            signed_at: 0,
         };
         let writes = tx.into_write_set();
         ledger::limits::check(&writes)?;

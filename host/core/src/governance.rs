@@ -5,15 +5,18 @@
 //! §3.2–3.4, `governance-api.md` §5 and §6.6; ballots are data (see [`Vote`]).
 
 mod acknowledge;
-mod replay;
+pub mod replay;
 
 use std::collections::BTreeMap;
 
 use crypto::sha256_parts;
 use kv::{Context, Json, Raw, Singleton, TableError};
-use model::proposal::{Failure, Moment, ProposalEvent, ProposalInfo, ProposalState, Resolution, Vote};
+use model::proposal::{
+    Failure, Moment, ProposalEffects, ProposalEvent, ProposalInfo, ProposalState, Resolution, Vote,
+};
 use model::tables::{
-    CONSTITUTION, COSE_HISTORY, MEMBER_CERTS, MEMBER_ENCRYPTION_KEYS, MEMBER_INFO, PROPOSALS, PROPOSALS_INFO,
+    CONSTITUTION, COSE_HISTORY, MEMBER_CERTS, MEMBER_ENCRYPTION_KEYS, MEMBER_INFO, PROPOSALS,
+    PROPOSALS_EFFECTS, PROPOSALS_INFO, SERVICE_TIME_RESET,
 };
 use model::{Digest, FrameworkError, MemberId, ProposalId, b64, proposal_rows};
 use serde::Deserialize;
@@ -25,6 +28,7 @@ use crate::identity::LedgerSecrets;
 use crate::member_request::{MemberRequest, MessageType};
 use crate::reply::Reply;
 use crate::shares::Entropy;
+use crate::time::SKEW_SECONDS_MAX;
 use crate::transaction::Transaction;
 
 /// Open proposals that one member may have: more are in nobody's interest, and each is resolved
@@ -42,6 +46,14 @@ impl Refusal {
     fn new(error: FrameworkError, message: impl Into<String>) -> Self {
         Self {
             reply: Reply::error(error, message),
+            fault: None,
+        }
+    }
+
+    /// A refusal whose details programs read.
+    fn with_details(error: FrameworkError, message: String, details: Vec<JsonValue>) -> Self {
+        Self {
+            reply: Reply::error_with(error, message, details),
             fault: None,
         }
     }
@@ -91,6 +103,10 @@ pub(crate) struct Governing<'a> {
     pub(crate) members_changed: bool,
     /// The constitution was replaced: open proposals are to be dropped.
     pub(crate) rules_replaced: bool,
+    /// What the clock alone said when the request was verified, Unix seconds.
+    pub(crate) clock: u64,
+    /// Service time was reset by this request.
+    pub(crate) time_reset: bool,
     /// Failures of guests that did not fail the request, for the log.
     pub(crate) faults: Vec<String>,
 }
@@ -134,7 +150,7 @@ impl Governing<'_> {
         proposal_rows::put(&mut self.tx, &id, info)?;
         self.record(request)?;
         let info = self.settle(id, Moment::Creation)?;
-        Ok(Reply::json(200, &proposal_summary(id, &info)))
+        self.summary(id, &info)
     }
 
     /// Asks the constitution whether the proposal is well formed.
@@ -196,7 +212,7 @@ impl Governing<'_> {
         let vote = self.parse_ballot(request.payload(), id)?;
         if let Some(earlier) = info.ballots.get(&request.signer()) {
             if earlier == vote.script() {
-                return Ok(Reply::json(200, &proposal_summary(id, &info)));
+                return self.summary(id, &info);
             }
             return Err(Refusal::new(
                 FrameworkError::VoteAlreadyExists,
@@ -207,7 +223,7 @@ impl Governing<'_> {
         proposal_rows::put(&mut self.tx, &id, info)?;
         self.record(request)?;
         let info = self.settle(id, Moment::Ballot)?;
-        Ok(Reply::json(200, &proposal_summary(id, &info)))
+        self.summary(id, &info)
     }
 
     fn parse_ballot(&self, payload: &[u8], id: ProposalId) -> Result<Vote, Refusal> {
@@ -261,14 +277,20 @@ impl Governing<'_> {
             ));
         }
         match info.state {
-            ProposalState::Withdrawn => return Ok(Reply::json(200, &proposal_summary(id, &info))),
+            ProposalState::Withdrawn => return self.summary(id, &info),
             ProposalState::Open => {}
             other => return Err(not_open(other)),
         }
         close(&mut info, ProposalEvent::Withdrawn)?;
         proposal_rows::put(&mut self.tx, &id, info.clone())?;
         self.record(request)?;
-        Ok(Reply::json(200, &proposal_summary(id, &info)))
+        self.summary(id, &info)
+    }
+
+    fn summary(&self, id: ProposalId, info: &ProposalInfo) -> Result<Reply, Refusal> {
+        let effects = PROPOSALS_EFFECTS.get(&self.tx, &id)?.map(|row| row.0);
+        let summary = proposal_summary(id, info, effects.as_ref());
+        Ok(Reply::json(200, &summary))
     }
 
     fn proposal(&self, id: ProposalId) -> Result<Option<ProposalInfo>, Refusal> {
@@ -335,6 +357,7 @@ impl Governing<'_> {
     ) -> Result<Result<(), String>, Refusal> {
         let before = Watched::read(&self.tx)?;
         let rules = CONSTITUTION.get(&self.tx, &Singleton)?.map(|row| row.0);
+        let clock = self.clock;
         let child = self.tx.child(Context::Apply);
         let mut child = match self.guests.apply(constitution, child, context, text) {
             Ok((child, Ok(()))) => child,
@@ -362,9 +385,14 @@ impl Governing<'_> {
             Ok(opened) => opened,
             Err(reason) => return Ok(Err(reason)),
         };
+        let time_reset = match reset_of(&child, clock) {
+            Ok(reset) => reset,
+            Err(reason) => return Ok(Err(reason)),
+        };
         let rules_replaced = CONSTITUTION.get(&child, &Singleton)?.map(|row| row.0) != rules;
         self.tx.absorb(child);
         self.opened |= opened;
+        self.time_reset |= time_reset;
         self.rules_replaced |= rules_replaced;
         self.members_changed |= members_changed;
         Ok(Ok(()))
@@ -393,6 +421,26 @@ impl Governing<'_> {
             }
         }
     }
+}
+
+/// Whether the changes reset service time. An error means that they must not be made: the clock is
+/// later than the members say it can be.
+fn reset_of(child: &Transaction, clock: u64) -> Result<bool, String> {
+    let written = child.write_set().table(SERVICE_TIME_RESET.name()).is_some();
+    let Some(Json(reset)) = SERVICE_TIME_RESET
+        .get(child, &Singleton)
+        .map_err(|e| e.to_string())?
+        .filter(|_| written)
+    else {
+        return Ok(false);
+    };
+    if clock > reset.not_after.saturating_add(SKEW_SECONDS_MAX) {
+        return Err(format!(
+            "the node's clock is at {clock}, more than {SKEW_SECONDS_MAX} seconds past notAfter, {}",
+            reset.not_after
+        ));
+    }
+    Ok(true)
 }
 
 /// The constitution in force in this transaction.
@@ -436,7 +484,7 @@ fn describe(fault: &Invalid) -> String {
 
 /// A proposal as the API shows it (`governance-api.md` §5.2).
 #[must_use]
-pub fn proposal_summary(id: ProposalId, info: &ProposalInfo) -> JsonValue {
+pub fn proposal_summary(id: ProposalId, info: &ProposalInfo, effects: Option<&ProposalEffects>) -> JsonValue {
     let mut summary = json!({
         "proposalId": id,
         "proposerId": info.proposer_id,
@@ -459,6 +507,9 @@ pub fn proposal_summary(id: ProposalId, info: &ProposalInfo) -> JsonValue {
     }
     if let Some(digest) = &info.constitution_digest {
         add("constitutionDigest", json!(digest));
+    }
+    if let Some(effects) = effects {
+        add("effects", json!(effects));
     }
     summary
 }

@@ -22,6 +22,7 @@ pub mod resume;
 pub mod service;
 pub mod shares;
 pub mod state;
+pub mod time;
 pub mod transaction;
 
 pub use commit::Batch;
@@ -35,4 +36,5 @@ pub use reply::{Outcome, Reply};
 pub use resume::Resume;
 pub use service::{Call, Service, Settings};
 pub use state::{State, TxStatus};
+pub use time::ServiceTime;
 pub use transaction::Transaction;

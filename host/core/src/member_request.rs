@@ -13,11 +13,13 @@ use crypto::x509::Certificate;
 use crypto::{VerifySignature, sha256};
 use kv::{Raw, Read, Singleton};
 use model::member::MemberStatus;
-use model::tables::{MEMBER_CERTS, MEMBER_INFO, SERVICE_INFO};
+use model::proposal::only_resets_service_time;
+use model::tables::{MEMBER_CERTS, MEMBER_INFO, PROPOSALS, SERVICE_INFO};
 use model::{Digest, FrameworkError, MemberId, ProposalId};
 use serde_json::json;
 
 use crate::reply::Reply;
+use crate::time::{SKEW_SECONDS_MAX, ServiceTime};
 
 /// Largest body of a signed request, in bytes (decision 31).
 pub const BODY_BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -94,6 +96,17 @@ pub enum AuthError {
     /// It was signed for another service.
     #[error("the message names another service than this one")]
     OtherService,
+    /// It says that it was signed in the future. Taken in, it would be the latest of its signer's
+    /// for as long as that lasts.
+    #[error(
+        "created_at {created_at} is more than {SKEW_SECONDS_MAX} seconds ahead of the service's time, {now}"
+    )]
+    CreatedAhead {
+        /// What the message says, Unix seconds.
+        created_at: u64,
+        /// Service time, Unix seconds.
+        now: u64,
+    },
     /// The signed proposal id is not the one in the path.
     #[error("the signed proposal id differs from the one in the path")]
     OtherProposal,
@@ -109,6 +122,7 @@ impl AuthError {
         let text = self.to_string();
         match self {
             Self::OtherProposal => Reply::error(FrameworkError::InvalidResourceName, text),
+            Self::CreatedAhead { .. } => Reply::error(FrameworkError::InvalidCreatedAt, text),
             Self::State(_) => Reply::error(FrameworkError::InternalError, "the request failed"),
             Self::OtherService => unauthenticated("OtherService", &text),
             _ => unauthenticated(FrameworkError::InvalidAuthenticationInfo.code(), &text),
@@ -138,6 +152,7 @@ pub struct MemberRequest {
     kind: MessageType,
     signer: MemberId,
     created_at: u64,
+    judged_at: ServiceTime,
     proposal: Option<ProposalId>,
     payload: Vec<u8>,
     envelope: Vec<u8>,
@@ -148,8 +163,7 @@ pub struct MemberRequest {
 impl MemberRequest {
     /// Verifies a signed message against the members in `state`.
     ///
-    /// `path_proposal` is the proposal in the request's path, for ballots and withdrawals;
-    /// `now` is Unix seconds.
+    /// `path_proposal` is the proposal in the request's path, for ballots and withdrawals.
     ///
     /// # Errors
     ///
@@ -160,7 +174,7 @@ impl MemberRequest {
         expected: MessageType,
         path_proposal: Option<&ProposalId>,
         verifier: &dyn VerifySignature,
-        now: u64,
+        time: ServiceTime,
     ) -> Result<Self, AuthError> {
         if body.len() > BODY_BYTES_MAX {
             return Err(AuthError::Malformed("it is larger than 8 MiB".into()));
@@ -168,7 +182,7 @@ impl MemberRequest {
         let message = Sign1::parse(body).map_err(|e| AuthError::Malformed(e.to_string()))?;
         let signer = signer_of(&message)?;
         let certificate = certificate_of(state, &signer)?;
-        if !certificate.valid_at(now) {
+        if !certificate.valid_at(time.seconds()) {
             return Err(AuthError::CertificateExpired);
         }
         message
@@ -195,7 +209,8 @@ impl MemberRequest {
         let request = Self {
             kind: expected,
             signer,
-            created_at: created_at(&message)?,
+            created_at: created_at_within(&message, time)?,
+            judged_at: time,
             proposal,
             payload: message
                 .payload()
@@ -245,6 +260,26 @@ impl MemberRequest {
     #[must_use]
     pub const fn created_at(&self) -> u64 {
         self.created_at
+    }
+
+    /// The service's time when it was verified.
+    #[must_use]
+    pub const fn judged_at(&self) -> ServiceTime {
+        self.judged_at
+    }
+
+    /// Whether it does nothing but let service time go back, or votes on that: what is taken also
+    /// while the node's clock and what was signed do not agree.
+    #[must_use]
+    pub fn resets_service_time(&self, state: &(impl Read + ?Sized)) -> bool {
+        match (self.kind, &self.proposal) {
+            (MessageType::Proposal, _) => only_resets_service_time(&self.payload),
+            (MessageType::Ballot, Some(id)) => {
+                let proposal = PROPOSALS.get(state, id);
+                matches!(proposal, Ok(Some(Raw(text))) if only_resets_service_time(&text))
+            }
+            _ => false,
+        }
     }
 
     /// The proposal it names, if its type names one.
@@ -332,6 +367,15 @@ fn text_header<'a>(message: &'a Sign1, name: &str) -> Result<&'a str, AuthError>
         .text_header(name)
         .and_then(ciborium::Value::as_text)
         .ok_or_else(|| AuthError::Malformed(format!("the text header {name} is missing")))
+}
+
+/// When the message says it was signed, if that is not ahead of the service's time.
+fn created_at_within(message: &Sign1, time: ServiceTime) -> Result<u64, AuthError> {
+    let (created_at, now) = (created_at(message)?, time.seconds());
+    if created_at > now.saturating_add(SKEW_SECONDS_MAX) {
+        return Err(AuthError::CreatedAhead { created_at, now });
+    }
+    Ok(created_at)
 }
 
 fn created_at(message: &Sign1) -> Result<u64, AuthError> {

@@ -11,13 +11,14 @@ use crypto::VerifySignature;
 use crypto::native::aead::seal_random_iv;
 use crypto::native::{EcKeyPair, LedgerSecret};
 use crypto::x509::Certificate;
+use kv::codec::{Key as _, Value as _};
 use kv::store::Store;
 use kv::{Context, Json, Singleton, TableError, TxId};
 use ledger::entry::{self, Entry, FORCE_CHUNK_BEFORE};
 use ledger::merkle::Tree;
 use ledger::replay::{CannotOpen, Replay, ReplayError};
 use model::service::{HistoricalLedgerSecret, PreviousLedgerSecret, ServiceInfo, ServiceStatus};
-use model::tables::{HISTORICAL_LEDGER_SECRET, SERVICE_CONFIG, SERVICE_INFO};
+use model::tables::{COSE_SIGNATURES, HISTORICAL_LEDGER_SECRET, SERVICE_CONFIG, SERVICE_INFO};
 use model::{b64, proposal_rows};
 use zeroize::Zeroizing;
 
@@ -140,6 +141,16 @@ impl<'v> Resume<'v> {
         self.replay.report().last_signed
     }
 
+    /// Issue time of the last signature, Unix seconds: the floor of service time. 0 if it does not
+    /// say, which no service of ours writes.
+    #[must_use]
+    pub fn signed_at(&self) -> u64 {
+        let row = self.store.get(COSE_SIGNATURES.name(), &Singleton.to_bytes());
+        row.and_then(|row| Json::<String>::from_bytes(row.value).ok())
+            .and_then(|text| ledger::signature::issued_at(&b64::decode(&text.0).ok()?))
+            .unwrap_or_default()
+    }
+
     /// The state as replayed: what the service was when its last signature was made.
     #[must_use]
     pub const fn store(&self) -> &Store {
@@ -149,7 +160,7 @@ impl<'v> Resume<'v> {
     /// Goes on behind the last signature: boot entry and a signature, in a view above any that is
     /// in the files or that this identity was ever started in.
     ///
-    /// `secret` is a fresh ledger secret, `now` Unix seconds.
+    /// `secret` is a fresh ledger secret, `now` what the clock says, Unix seconds.
     ///
     /// # Errors
     ///
@@ -163,6 +174,8 @@ impl<'v> Resume<'v> {
         mut entropy: Entropy,
         now: u64,
     ) -> Result<(Service, Batch), ResumeError> {
+        let signed_at = self.signed_at();
+        let now = now.max(signed_at);
         let report = self.replay.report();
         let last = report.last_signed.ok_or(ResumeError::NothingSigned)?;
         if let Some(boot) = self.missing() {
@@ -180,6 +193,7 @@ impl<'v> Resume<'v> {
         retire_secret(&mut tx, &mut secrets, secret, boot.seqno)?;
         let node = put_node(&mut tx, setup, &identity, boot.seqno, now)?;
         proposal_rows::reindex(&mut tx)?;
+        proposal_rows::reindex_windows(&mut tx)?;
         if info.status == ServiceStatus::Open {
             let threshold = SERVICE_CONFIG
                 .get(&tx, &Singleton)?
@@ -210,6 +224,7 @@ impl<'v> Resume<'v> {
             entropy,
             views: self.views,
             earlier_boot: self.marks.boot,
+            signed_at,
         };
         let writes = tx.into_write_set();
         ledger::limits::check(&writes)?;

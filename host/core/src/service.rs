@@ -81,6 +81,11 @@ pub struct Service {
     /// The first entry of this process.
     boot: BootMark,
     earlier_boot: Option<BootMark>,
+    /// Nothing is judged by an earlier time than this, Unix milliseconds: that of the last signature,
+    /// and since then the greatest of the calls that wrote.
+    floor_ms: u64,
+    /// Issue time of the last signature, Unix seconds.
+    signed_at: u64,
     /// Last signature and the root it is over.
     committed: TxId,
     root: Digest,
@@ -98,6 +103,8 @@ pub(crate) struct Parts {
     pub(crate) views: Vec<TxId>,
     /// The last boot entry before this one that is known to be on disk.
     pub(crate) earlier_boot: Option<BootMark>,
+    /// Issue time of the last signature that is there, Unix seconds; 0 if there is none.
+    pub(crate) signed_at: u64,
 }
 
 impl Service {
@@ -126,6 +133,8 @@ impl Service {
             status: ServiceStatus::Opening,
             routes: BTreeMap::new(),
             views: views.into(),
+            floor_ms: parts.signed_at.saturating_mul(1000),
+            signed_at: parts.signed_at,
             committed: TxId::default(),
             root: Digest::ZERO,
         };
@@ -153,12 +162,18 @@ impl Service {
             root: self.root,
             opened: false,
             members_changed: false,
+            clock: request.judged_at().clock_seconds(),
+            time_reset: false,
             rules_replaced: false,
             faults: Vec::new(),
         };
         let result = governing.execute(request);
         let Governing {
-            tx, opened, faults, ..
+            tx,
+            opened,
+            time_reset,
+            faults,
+            ..
         } = governing;
         let mut outcome = match result {
             Ok(reply) => self.commit(tx.into_write_set(), reply),
@@ -168,6 +183,11 @@ impl Service {
             self.status = self.read_status();
             self.log.end_chunk();
         }
+        let clock_ms = request.judged_at().clock_seconds().saturating_mul(1000);
+        if time_reset && outcome.wrote {
+            self.floor_ms = clock_ms;
+        }
+        self.note_time(&outcome, clock_ms);
         if outcome.fault.is_none() && !faults.is_empty() {
             outcome.fault = Some(faults.join("; "));
         }
@@ -179,6 +199,10 @@ impl Service {
             let reply = Reply::error(FrameworkError::FrontendNotOpen, "the service is not open");
             return self.refused(reply, None);
         }
+        // Its time was read at the door. A later call that went before may have forgotten what this
+        // one's time still needs, such as a nonce that was used.
+        request.received_at_ms = request.received_at_ms.max(self.floor_ms);
+        let received_at_ms = request.received_at_ms;
         // The row may have changed since the reader looked at it.
         let Some(endpoint) = self.route(route, &request.caller) else {
             let text = format!("the application no longer offers {route} to this caller");
@@ -196,9 +220,18 @@ impl Service {
                 } else {
                     WriteSet::default()
                 };
-                self.commit(writes, Reply::from(response))
+                let outcome = self.commit(writes, Reply::from(response));
+                self.note_time(&outcome, received_at_ms);
+                outcome
             }
             Err(failure) => self.refused(Reply::guest_failure(&failure), Some(failure.to_string())),
+        }
+    }
+
+    /// A call that wrote was judged by this time, so the next signature carries it at least.
+    fn note_time(&mut self, outcome: &Outcome, at_ms: u64) {
+        if outcome.wrote {
+            self.floor_ms = self.floor_ms.max(at_ms);
         }
     }
 
@@ -283,7 +316,8 @@ impl Service {
         commit::is_full(entries, bytes)
     }
 
-    /// Ends the batch with a signature; `None` if nothing was written. `now` is Unix seconds.
+    /// Ends the batch with a signature; `None` if nothing was written. `now` is what the clock says,
+    /// Unix seconds; the signature never carries less than what its calls were judged by.
     ///
     /// # Errors
     ///
@@ -292,10 +326,13 @@ impl Service {
         if !self.log.wants_seal() {
             return Ok(None);
         }
+        let now = now.max(self.floor_ms / 1000);
         let (batch, rows, root) = self
             .log
             .seal(&self.identity, &self.node, &self.settings.cose, now)?;
         self.store.apply(batch.last, &rows);
+        self.floor_ms = self.floor_ms.max(now.saturating_mul(1000));
+        self.signed_at = now;
         self.committed = batch.last;
         self.root = root;
         Ok(Some(batch))
@@ -322,6 +359,7 @@ impl Service {
             node_id: self.node.id(),
             views: Arc::clone(&self.views),
             startup_seqno: self.boot.id.seqno,
+            signed_at: self.signed_at,
             proofs: Arc::clone(self.log.proofs()),
         }
     }

@@ -11,6 +11,7 @@ use model::tables::SERVICE_INFO;
 use model::{Digest, NodeId};
 use zeroize::Zeroizing;
 
+use crate::time::ServiceTime;
 use crate::transaction::{SCAN_ROWS_MAX, Transaction};
 
 /// Where a transaction stands (`ledger-host.md` §2.1).
@@ -61,6 +62,8 @@ pub struct State {
     pub views: Arc<[TxId]>,
     /// First seqno that this process wrote.
     pub startup_seqno: u64,
+    /// Issue time of that signature, Unix seconds: the floor of service time.
+    pub signed_at: u64,
     pub(crate) proofs: Arc<Proofs>,
 }
 
@@ -76,6 +79,12 @@ impl State {
     pub fn trial(&self, context: Context) -> Transaction {
         let next = TxId::new(self.committed.view, self.committed.seqno.saturating_add(1));
         Transaction::new(self.store.clone(), context, next)
+    }
+
+    /// Service time, if the clock says `clock_ms` (Unix milliseconds).
+    #[must_use]
+    pub const fn time(&self, clock_ms: u64) -> ServiceTime {
+        ServiceTime::new(clock_ms, self.signed_at.saturating_mul(1000))
     }
 
     /// The row of `service.info`.

@@ -1,9 +1,9 @@
 //! Members' signed requests, and what they need to read first.
 
 use crypto::native::Native;
-use host_core::State;
 use host_core::member_request::{MemberRequest, MessageType};
 use host_core::reply::Reply;
+use host_core::{ServiceTime, State};
 use kv::Singleton;
 use model::tables::{MEMBER_ACKS, RECOVERY_SHARES};
 use model::{ErrorBody, FrameworkError, MemberId, ProposalId};
@@ -61,13 +61,13 @@ impl Signed {
     }
 }
 
-/// Verifies a signed request; what comes out may go to the writer. `now` is Unix seconds.
+/// Verifies a signed request; what comes out may go to the writer.
 pub(crate) fn verify(
     signed: Signed,
     state: &State,
     request: &Request,
     parameters: &Parameters,
-    now: u64,
+    time: ServiceTime,
 ) -> Result<MemberRequest, Reply> {
     if !request.is_of_type("application/cose") {
         return Err(Reply::error(
@@ -82,7 +82,7 @@ pub(crate) fn verify(
         signed.message_type(),
         proposal.as_ref(),
         &Native,
-        now,
+        time,
     )
     .map_err(|error| error.reply())?;
     match member {

@@ -9,6 +9,7 @@ use model::tables::{NODE_INFO, SERVICE_CONFIG, SERVICE_INFO};
 use serde_json::{Value as JsonValue, json};
 
 use super::{Answer, Failure, Query};
+use crate::clock::ClockFault;
 
 /// Generation of the reference host whose ledgers and APIs we are compatible with; its tools
 /// parse this text.
@@ -24,6 +25,8 @@ pub(super) fn state(query: &Query<'_>) -> Answer {
             "last_signed_seqno": state.committed.seqno,
             "startup_seqno": state.startup_seqno,
             "stop_notice": false,
+            "service_time": query.now.time.seconds(),
+            "clock": query.now.fault.map_or("Ok", ClockFault::code),
         }),
     ))
 }

@@ -2,14 +2,15 @@
 
 use host_core::reply::{JSON, Reply};
 use model::proposal::ProposalInfo;
-use model::tables::{PROPOSALS, PROPOSALS_INFO};
+use model::tables::{PROPOSALS, PROPOSALS_EFFECTS, PROPOSALS_INFO};
 use model::{FrameworkError, MemberId, ProposalId};
 use serde_json::{Value as JsonValue, json};
 
 use super::{Answer, Failure, Query, with};
 
 /// A proposal's summary; fields appear only when they have a value.
-fn summary(id: &ProposalId, info: &ProposalInfo) -> JsonValue {
+fn summary(query: &Query<'_>, id: &ProposalId, info: &ProposalInfo) -> Result<JsonValue, Failure> {
+    let effects = PROPOSALS_EFFECTS.get(query.state, id)?.map(|row| row.0);
     let body = json!({
         "proposalId": id,
         "proposerId": info.proposer_id,
@@ -19,7 +20,8 @@ fn summary(id: &ProposalId, info: &ProposalInfo) -> JsonValue {
     let body = with(body, "finalVotes", info.final_votes.as_ref());
     let body = with(body, "voteFailures", info.vote_failures.as_ref());
     let body = with(body, "failure", info.failure.as_ref());
-    with(body, "constitutionDigest", info.constitution_digest.as_ref())
+    let body = with(body, "constitutionDigest", info.constitution_digest.as_ref());
+    Ok(with(body, "effects", effects.as_ref()))
 }
 
 fn no_such_proposal() -> Failure {
@@ -36,13 +38,16 @@ fn info(query: &Query<'_>) -> Result<(ProposalId, ProposalInfo), Failure> {
 
 pub(super) fn all(query: &Query<'_>) -> Answer {
     let rows = PROPOSALS_INFO.rows(query.state)?;
-    let value: Vec<JsonValue> = rows.iter().map(|row| summary(&row.key, &row.value.0)).collect();
+    let value: Vec<JsonValue> = rows
+        .iter()
+        .map(|row| summary(query, &row.key, &row.value.0))
+        .collect::<Result<_, _>>()?;
     Ok(Reply::json(200, &json!({"value": value})))
 }
 
 pub(super) fn one(query: &Query<'_>) -> Answer {
     let (id, info) = info(query)?;
-    Ok(Reply::json(200, &summary(&id, &info)))
+    Ok(Reply::json(200, &summary(query, &id, &info)?))
 }
 
 pub(super) fn actions(query: &Query<'_>) -> Answer {

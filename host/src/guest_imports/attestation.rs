@@ -6,8 +6,8 @@ use ::attestation::{Evidence, Rejected as NotGenuine, Verified as Genuine};
 use crypto::native::{Native, random_bytes};
 use model::evidence::Platform;
 
+use super::Services;
 use super::nonce::NonceError as BadNonce;
-use super::{Services, now_ms};
 use crate::guests::CallState;
 use crate::guests::app_bindings::concordat::host::attestation::{Host, NonceError, Rejected, Verified};
 
@@ -29,18 +29,22 @@ impl Host for CallState {
         if known == Platform::Virtual && !self.services.settings.trust.allow_virtual {
             return Ok(Err(Rejected::UnsupportedPlatform(platform)));
         }
-        Ok(verdict(&self.services, known, &evidence_json, now_ms() / 1000)
-            .map_err(Rejected::Failed)
-            .map(|genuine| verified(&genuine)))
+        Ok(
+            verdict(&self.services, known, &evidence_json, self.time_ms / 1000)
+                .map_err(Rejected::Failed)
+                .map(|genuine| verified(&genuine)),
+        )
     }
 
     fn mint_nonce(&mut self) -> wasmtime::Result<(Vec<u8>, u64)> {
-        let (nonce, expiry) = self.services.nonces()?.mint(random_bytes(), now_ms());
+        let epoch = self.epoch()?;
+        let (nonce, expiry) = self.services.nonces()?.mint(random_bytes(), self.time_ms, epoch);
         Ok((nonce.to_vec(), expiry))
     }
 
     fn check_nonce(&mut self, nonce: Vec<u8>) -> wasmtime::Result<Result<u64, NonceError>> {
-        let checked = self.services.nonces()?.check(&nonce, now_ms());
+        let epoch = self.epoch()?;
+        let checked = self.services.nonces()?.check(&nonce, self.time_ms, epoch);
         Ok(checked.map_err(|error| match error {
             BadNonce::Malformed => NonceError::Malformed,
             BadNonce::Foreign => NonceError::Foreign,

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use host_core::{GuestFailure, Transaction};
-use kv::Context;
+use kv::{Context, Singleton};
 use model::Digest;
+use model::tables::SERVICE_TIME_RESET;
 use wasmtime::component::Resource;
 use wasmtime::{Engine, Store, Trap};
 
@@ -30,6 +31,8 @@ pub(crate) struct CallState {
     pub(crate) pass: Pass,
     /// Digest of the request, the same in the prepare pass and in the real call.
     pub(crate) request: Digest,
+    /// Service time of the request, Unix milliseconds: one call has one time.
+    pub(crate) time_ms: u64,
     limiter: Limiter,
 }
 
@@ -40,6 +43,7 @@ impl CallState {
             services,
             pass: Pass::Real,
             request: Digest::ZERO,
+            time_ms: 0,
             limiter: Limiter::default(),
         }
     }
@@ -48,6 +52,17 @@ impl CallState {
         self.pass = pass;
         self.request = request;
         self
+    }
+
+    pub(crate) const fn at(mut self, time_ms: u64) -> Self {
+        self.time_ms = time_ms;
+        self
+    }
+
+    /// The transaction that last reset service time: what was minted before it is foreign.
+    pub(crate) fn epoch(&mut self) -> wasmtime::Result<u64> {
+        let row = SERVICE_TIME_RESET.get_versioned(self.transaction()?, &Singleton)?;
+        Ok(row.map_or(0, |row| row.version.seqno))
     }
 
     /// The transaction; a trap for a guest that reads state where there is none.

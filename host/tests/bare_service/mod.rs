@@ -8,6 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crypto::native::issue::{Validity, self_signed_member};
 use crypto::native::{Curve, EcKeyPair, Native, RsaBits, RsaKeyPair, sign_governance_message};
 use crypto::x509::Certificate;
+use host::clock::Clock;
 use host::disk::Disk;
 use host::executor::QueueLimits;
 use host::node::{Running, Start};
@@ -123,6 +124,8 @@ pub(crate) fn configuration(disk: Arc<dyn Disk>, dir: &Path) -> Start {
         settings: Settings::default(),
         limits: QueueLimits::default(),
         insecure_virtual: true,
+        clock: Clock::system(),
+        accept_clock: None,
     }
 }
 
@@ -132,7 +135,9 @@ pub(crate) fn call(node: &Running, member: &Member) -> Call {
     let kid = member.id.to_string();
     let message = sign_governance_message(&member.key, &kid, kind.as_str(), now(), None, b"").unwrap();
     let state = node.handle.state();
-    Call::Governance(MemberRequest::verify(&*state, &message, kind, None, &Native, now()).unwrap())
+    Call::Governance(
+        MemberRequest::verify(&*state, &message, kind, None, &Native, state.time(now() * 1000)).unwrap(),
+    )
 }
 
 pub(crate) async fn write(node: &Running, member: &Member) -> kv::TxId {

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use cleanroom_model::actions::{OfContract, SetContract, SetServiceOption};
 use cleanroom_model::governance::{
-    ACCEPTED_CONTRACTS, AcceptedContract, CONTRACT_OPTIONS, CONTRACTS, InvalidRequiredMembers, OptionStatus,
-    SERVICE_OPTIONS, StatusRow, required_members,
+    ACCEPTED_CONTRACTS, AcceptedContract, CONTRACT_OPTIONS, CONTRACTS, CONTRACTS_OF_VOTERS,
+    InvalidRequiredMembers, OptionStatus, SERVICE_OPTIONS, StatusRow, required_members,
 };
 use cleanroom_model::{ContractId, Identifier};
-use kv::{Json, Pair, Read, Write};
+use kv::{Json, Pair, Read, Unit, Write};
 use model::proposal::Vote;
 use model::{MemberId, ProposalId, tables};
 
@@ -88,6 +88,9 @@ pub(crate) fn accept<S: Read + Write>(
     })?;
     let required_members =
         required_members(&args.contract.data).map_err(|e| Fault::refused(e.to_string()))?;
+    for member in required_members.iter().flatten() {
+        CONTRACTS_OF_VOTERS.put(state, &Pair(*member, id.clone()), &Unit)?;
+    }
     let contract = AcceptedContract {
         data: args.contract.data.clone(),
         version: args.contract.version,

@@ -1,10 +1,12 @@
 //! Members (`governance-api.md` §3.1, §6.3; `ledger-host.md` §3.1).
 
 use cleanroom_model::actions::{RemoveMember, SetMember, SetMemberData};
-use kv::{Json, Raw, Read, Singleton, TableError, Write};
-use model::member::{MemberAck, MemberInfo, MemberStatus, RecoveryRole};
+use cleanroom_model::governance::{CONTRACTS_OF_VOTERS, VOTES_LOST};
+use kv::{Json, Raw, Read, Singleton, TableError, Unit, Write};
+use model::member::{MemberAck, MemberInfo, MemberRoles, MemberStatus, RecoveryRole};
+use model::proposal::ProposalEffects;
 use model::service::ServiceStatus;
-use model::{MemberId, tables};
+use model::{MemberId, ProposalId, tables};
 use serde_json::Value as JsonValue;
 
 use super::service::ShareHolders;
@@ -90,6 +92,7 @@ pub(crate) fn set<S: Read + Write>(
         state_digest: latest_root(state)?,
         cose_sign1_req: None,
     };
+    note_vote(state, &id, info.member_data.as_ref())?;
     tables::MEMBER_INFO.put(state, &id, &Json(info))?;
     // The row's version tells since when the member is registered: starting anew leaves it alone.
     if !tables::MEMBER_CERTS.has(state, &id)? {
@@ -104,6 +107,16 @@ pub(crate) fn set<S: Read + Write>(
     }
     if existed && is_open(state)? {
         require_threshold(state)?;
+    }
+    Ok(())
+}
+
+/// Writes down that a member is about to lose its vote by its new data.
+fn note_vote<S: Read + Write>(state: &mut S, id: &MemberId, data: Option<&JsonValue>) -> Result<(), Fault> {
+    let row = tables::MEMBER_INFO.get(state, id)?;
+    let voted = row.is_some_and(|row| MemberRoles::of(row.0.member_data.as_ref()).is_regular());
+    if voted && !MemberRoles::of(data).is_regular() {
+        VOTES_LOST.put(state, id, &Unit)?;
     }
     Ok(())
 }
@@ -139,9 +152,23 @@ pub(crate) fn check_remove(state: &impl Read, args: &RemoveMember) -> Result<(),
     })
 }
 
-/// Removes every row of the member; what it signed stays in the ledger.
-pub(crate) fn remove(state: &mut impl Write, args: &RemoveMember) -> Result<(), Fault> {
+/// Removes every row of the member; what it signed stays in the ledger. The reply tells which
+/// contracts named it as a voter.
+pub(crate) fn remove<S: Read + Write>(
+    state: &mut S,
+    proposal: &ProposalId,
+    args: &RemoveMember,
+) -> Result<(), Fault> {
     let id = &args.member_id;
+    let named = CONTRACTS_OF_VOTERS.rows_with_prefix(state, format!("{id}/").as_bytes())?;
+    if !named.is_empty() {
+        let contracts = named.into_iter().map(|row| row.key.1.as_str().to_owned());
+        let mut effects = tables::PROPOSALS_EFFECTS
+            .get(state, proposal)?
+            .map_or_else(ProposalEffects::default, |row| row.0);
+        effects.contracts_concerned.insert(*id, contracts.collect());
+        tables::PROPOSALS_EFFECTS.put(state, proposal, &Json(effects))?;
+    }
     tables::MEMBER_INFO.remove(state, id)?;
     tables::MEMBER_CERTS.remove(state, id)?;
     tables::MEMBER_ENCRYPTION_KEYS.remove(state, id)?;
@@ -166,5 +193,6 @@ pub(crate) fn check_set_data(state: &impl Read, args: &SetMemberData) -> Result<
 pub(crate) fn set_data<S: Read + Write>(state: &mut S, args: &SetMemberData) -> Result<(), Fault> {
     let mut info = existing(state, &args.member_id)?;
     info.member_data = Some(normalised_member_data(&args.member_data)?);
+    note_vote(state, &args.member_id, info.member_data.as_ref())?;
     Ok(tables::MEMBER_INFO.put(state, &args.member_id, &Json(info))?)
 }

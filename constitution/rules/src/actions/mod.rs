@@ -78,6 +78,7 @@ fn check(action: &Action, state: &impl Read, credentials: &impl Credentials) -> 
         Action::AssertServiceIdentity(args) => {
             service::check_identity(state, credentials, &args.service_identity)
         }
+        Action::ResetServiceTime(args) => service::check_time(args),
         Action::SetServiceConfiguration(args) => service::check_configuration(state, args),
     }
 }
@@ -111,7 +112,7 @@ pub fn apply<S: Read + Write>(
         Action::SetJwtIssuer(args) => trust::set_jwt_issuer(state, credentials, args),
         Action::RemoveJwtIssuer(args) => trust::remove_jwt_issuer(state, args),
         Action::SetMember(args) => membership::set(state, credentials, args),
-        Action::RemoveMember(args) => membership::remove(state, args),
+        Action::RemoveMember(args) => membership::remove(state, &context.proposal_id, args),
         Action::SetMemberData(args) => membership::set_data(state, args),
         Action::SetUser(args) => users::set(state, credentials, args),
         Action::RemoveUser(args) => users::remove(state, args),
@@ -121,6 +122,7 @@ pub fn apply<S: Read + Write>(
         Action::SetWasmApp(args) => components::set_application(state, credentials, args),
         Action::OpenService(_) => service::open(state),
         Action::AssertServiceIdentity(_) => Ok(()),
+        Action::ResetServiceTime(args) => service::reset_time(state, args),
         Action::SetServiceConfiguration(args) => service::configure(state, args),
     }
 }

@@ -7,9 +7,10 @@ use cleanroom_model::governance::{CLEAN_ROOM_POLICIES, PolicyKey};
 use cleanroom_model::policy::{
     ALLOW_ALL_HOST_DATA, Claims, DEFAULT_ALTERNATIVE, PolicyAlternative, PolicyType, TokenGrant, WorkloadRole,
 };
-use kv::{Json, Pair, Read, Write};
+use kv::{Json, Pair, Read, TableError, Write};
 
 use super::contracts::require_accepted;
+use crate::electorate::{ContractVoters, Electorate, contract_voters};
 use crate::fault::{Fault, require};
 
 fn policy_type(args: &SetCleanRoomPolicy) -> PolicyType {
@@ -85,6 +86,37 @@ fn remove_tokens(stored: &mut Vec<TokenGrant>, removed: &[TokenGrant]) {
         }
     }
     stored.retain(|grant| !grant.aud.is_empty());
+}
+
+/// Whether the action leaves no more admitted than before: the alternative goes, or each of its
+/// claims keeps fewer values. A claim that goes as a whole is a condition less.
+pub(crate) fn only_takes_away(state: &impl Read, args: &SetCleanRoomPolicy) -> Result<bool, TableError> {
+    if args.change == Change::Add {
+        return Ok(false);
+    }
+    let before = CLEAN_ROOM_POLICIES.get(state, &key(args))?;
+    let before = before.map(|row| row.0.claims).unwrap_or_default();
+    let Ok(given) = given_claims(args) else {
+        return Ok(false);
+    };
+    let mut after = before.clone();
+    claims::remove_claims(&mut after, &given);
+    Ok(after.is_empty() || before.keys().all(|name| after.contains_key(name)))
+}
+
+/// Refuses more than taking away where nobody is left to speak for the contract. Looked at again
+/// when the proposal is carried out: its earlier actions may have left one value of a claim.
+fn check_spoken_for(state: &impl Read, args: &SetCleanRoomPolicy) -> Result<(), Fault> {
+    let members = Electorate::read(state)?;
+    let voters = contract_voters(state, &members, &args.contract_id)?;
+    let allowed = voters != ContractVoters::Gone || only_takes_away(state, args)?;
+    require(allowed, || {
+        format!(
+            "every member that contract {} names has left: alternatives, values of claims and grants can be \
+             taken away, nothing can be added",
+            args.contract_id
+        )
+    })
 }
 
 /// Checks form and outcome.
@@ -163,6 +195,7 @@ pub(crate) fn check_removal(state: &impl Read, args: &SetCleanRoomPolicy) -> Res
 
 /// Writes the outcome. The row goes with its last claim, and what it granted with it.
 pub(crate) fn change<S: Read + Write>(state: &mut S, args: &SetCleanRoomPolicy) -> Result<(), Fault> {
+    check_spoken_for(state, args)?;
     let after = outcome(state, args)?;
     let key = key(args);
     if after.claims.is_empty() {

@@ -3,11 +3,13 @@
 
 use std::fmt;
 
-use cleanroom_model::actions::{OpenService, SetRecoveryThreshold, SetServiceConfiguration};
+use cleanroom_model::actions::{
+    OpenService, ResetServiceTime, SetRecoveryThreshold, SetServiceConfiguration,
+};
 use kv::{Json, Read, Singleton, TableError, Write};
 use model::MemberId;
 use model::member::{MemberStatus, RecoveryRole};
-use model::service::{ServiceConfig, ServiceInfo, ServiceStatus};
+use model::service::{ServiceConfig, ServiceInfo, ServiceStatus, ServiceTimeReset};
 use model::tables;
 
 use crate::credentials::Credentials;
@@ -19,6 +21,9 @@ const THRESHOLD_MAX: u16 = 254;
 
 /// Longest replay window, in proposals.
 const REPLAY_WINDOW_MAX: u32 = 10_000;
+
+/// Greatest time that is taken for one.
+const UNIX_SECONDS_MAX: u64 = 9_999_999_999;
 
 /// Active members that hold something of the recovery key.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -181,6 +186,24 @@ pub(crate) fn open<S: Read + Write>(state: &mut S) -> Result<(), Fault> {
         tables::SERVICE_INFO.put(state, &Singleton, &Json(row))?;
     }
     Ok(())
+}
+
+/// Ten digits of seconds: milliseconds by mistake would be thousands of years ahead.
+pub(crate) fn check_time(args: &ResetServiceTime) -> Result<(), Fault> {
+    require((1..=UNIX_SECONDS_MAX).contains(&args.not_after), || {
+        format!(
+            "notAfter is Unix seconds, 1 to {UNIX_SECONDS_MAX}, not {}",
+            args.not_after
+        )
+    })
+}
+
+/// Writes the decision down; the host compares it with its clock and goes on from there.
+pub(crate) fn reset_time(state: &mut impl Write, args: &ResetServiceTime) -> Result<(), Fault> {
+    let row = ServiceTimeReset {
+        not_after: args.not_after,
+    };
+    Ok(tables::SERVICE_TIME_RESET.put(state, &Singleton, &Json(row))?)
 }
 
 /// Ranges; and the action must change something.

@@ -284,6 +284,15 @@ pub struct SetMember {
     pub recovery_role: Option<RecoveryRole>,
 }
 
+/// Arguments of `reset_service_time`.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct ResetServiceTime {
+    /// Unix seconds. The node's clock must not be more than ten minutes past it when the proposal is
+    /// carried out: what members know of the time, against whoever sets the clock.
+    pub not_after: u64,
+}
+
 /// Arguments of `remove_member`.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]

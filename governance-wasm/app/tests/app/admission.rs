@@ -352,3 +352,29 @@ fn a_consent_check_is_attested_or_by_somebody_known() {
         .post(&app("app-2"), target, JsonValue::Null)
         .is(403, "CallerNotAuthorized");
 }
+
+#[test]
+fn the_very_same_body_is_refused_after_the_sweep_and_the_clock_set_back() {
+    let (mut world, pod) = world_with_policy();
+    world.put(&member("ann"), SECRET, json!({"value": "v"})).ok();
+    let second = world.host.now_ms.get() / 1000 * 1000;
+    world.host.now_ms.set(second + 100);
+    let body = world.proof(&pod);
+    let target = format!("/contracts/c1/secrets/{}_s", crate::world::member_id("ann"));
+    let ask = |world: &mut World, body: &JsonValue| world.post(&Caller::Anonymous, &target, body.clone());
+    ask(&mut world, &body).ok();
+    let nonce = b64::decode(body["nonce"].as_str().unwrap()).unwrap();
+    let expiry = u64::from_be_bytes(nonce[16..24].try_into().unwrap());
+    // The clock passes the expiry within its second, and others' requests sweep.
+    world.host.now_ms.set(expiry + 800);
+    for _ in 0..3 {
+        world.attested(&pod, &target).ok();
+    }
+    // Set back, service time is what the last signature carries: whole seconds.
+    world.host.now_ms.set(expiry / 1000 * 1000);
+    assert_eq!(ask(&mut world, &body).status, 400);
+    // A second later the row may go, for the nonce's time has.
+    world.host.now_ms.set(expiry / 1000 * 1000 + 1000);
+    world.attested(&pod, &target).ok();
+    assert_eq!(ask(&mut world, &body).status, 400);
+}

@@ -2,7 +2,10 @@
 //! (decision 22, `spark-analytics.md` §11); and what a pod may do with its run.
 
 use governance_app::Caller;
+use kv::{Json, Singleton};
 use model::b64;
+use model::service::ServiceTimeReset;
+use model::tables::SERVICE_TIME_RESET;
 use serde_json::{Value as JsonValue, json};
 
 use crate::world::{Answer, World, as_approver, member, user, workload};
@@ -592,4 +595,24 @@ fn a_pod_gets_the_tokens_that_its_alternative_grants() {
             "/contracts/c1/oauth/token?sub=result-store&aud=api://cloud",
         )
         .is(403, "RoleNotAllowed");
+}
+
+#[test]
+fn a_reset_of_service_time_ends_the_runs_of_before() {
+    let mut world = agreed();
+    ask_with(&mut world, "r1", json!({"maxDurationS": 3600})).ok();
+    let secret = |world: &mut World, run: &str| {
+        world.attested(
+            &workload(POD),
+            &format!("/contracts/c1/secrets/ugo_weather?runId={run}"),
+        )
+    };
+    secret(&mut world, "r1").ok();
+    world.govern(|changes| {
+        let row = Json(ServiceTimeReset { not_after: 1 });
+        SERVICE_TIME_RESET.put(changes, &Singleton, &row).unwrap();
+    });
+    secret(&mut world, "r1").is(403, "RunExpired");
+    ask_with(&mut world, "r2", json!({"maxDurationS": 3600})).ok();
+    secret(&mut world, "r2").ok();
 }

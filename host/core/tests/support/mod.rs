@@ -19,8 +19,8 @@ use host_core::identity::decode_identity;
 use host_core::shares::Entropy;
 use host_core::{
     AppRequest, AppResponse, Call, Caller, Component, Failed, Genesis, GenesisMember, GuestFailure, Guests,
-    Invalid, MemberRequest, MessageType, NodeSetup, Outcome, ResolveContext, Resume, Service, Settings,
-    Transaction,
+    Invalid, MemberRequest, MessageType, NodeSetup, Outcome, ResolveContext, Resume, Service, ServiceTime,
+    Settings, Transaction,
 };
 use kv::{Json, Raw, Read, Singleton, Write};
 use ledger::chunk;
@@ -183,6 +183,10 @@ impl Guests for NativeGuests {
             tx.put("public:rows", key.as_bytes(), value.to_string().as_bytes())
                 .unwrap();
         }
+        if body["time"] == json!(true) {
+            let time = request.received_at_ms.to_string();
+            tx.put("public:rows", b"time", time.as_bytes()).unwrap();
+        }
         for (key, value) in body["private"].as_object().into_iter().flatten() {
             tx.put("secrets", key.as_bytes(), value.to_string().as_bytes())
                 .unwrap();
@@ -256,6 +260,11 @@ fn apply(tx: &mut Transaction, action: &RawAction) -> Result<(), String> {
             tables::MEMBER_CERTS.remove(tx, &id).unwrap();
             tables::MEMBER_INFO.remove(tx, &id).unwrap();
             tables::MEMBER_ENCRYPTION_KEYS.remove(tx, &id).unwrap();
+        }
+        "restore_cert" => {
+            let id: MemberId = args["id"].as_str().unwrap().parse().unwrap();
+            let pem = args["pem"].as_str().unwrap().as_bytes().to_vec();
+            tables::MEMBER_CERTS.put(tx, &id, &Raw(pem)).unwrap();
         }
         "reset_member" => {
             let id: MemberId = args.as_str().unwrap().parse().unwrap();
@@ -335,7 +344,8 @@ pub struct TestService {
     pub ledger: Vec<u8>,
     /// Size of every frame.
     pub sizes: Vec<usize>,
-    clock: u64,
+    /// The members' and the service's clock, Unix seconds.
+    pub clock: u64,
 }
 
 pub fn genesis(members: &[Member], threshold: u16) -> Genesis {
@@ -448,7 +458,8 @@ impl TestService {
         proposal: Option<ProposalId>,
     ) -> Result<MemberRequest, host_core::AuthError> {
         let state = self.service.state();
-        MemberRequest::verify(&state, message, kind, proposal.as_ref(), &Native, NOW)
+        let time = ServiceTime::new(self.clock * 1000, 0);
+        MemberRequest::verify(&state, message, kind, proposal.as_ref(), &Native, time)
     }
 
     pub fn acknowledge(&mut self, member: usize) {
