@@ -2,8 +2,8 @@
 //! because of its evidence.
 
 use clap::{Args, Subcommand};
-use cleanroom_model::{DocumentId, RunId};
-use client::discovery::{Expected, Trust, discover};
+use cleanroom_model::{ContractId, DocumentId, RunId};
+use client::discovery::{Expected, Trust, discover, launchers_in_force};
 use client::{Connection, Reply};
 use http::{HeaderName, Method};
 use model::Digest;
@@ -21,9 +21,13 @@ pub(crate) struct Launcher {
     /// Address of the launcher, https://host:port
     #[arg(long)]
     launcher: String,
-    /// Digest of the launcher's launch document, as voted; may be repeated
-    #[arg(long, required = true)]
+    /// Digest of the launcher's launch document, as voted; may be repeated. Absent: those that the
+    /// contract's policy has in force for launchers
+    #[arg(long, required_unless_present = "contract")]
     launcher_host_data: Vec<Digest>,
+    /// Contract whose policy says which launchers there are
+    #[arg(long)]
+    contract: Option<ContractId>,
     /// Trust evidence of a software attester with this root; development only
     #[arg(long)]
     attester_root: Vec<Digest>,
@@ -125,9 +129,14 @@ async fn get(launcher: &Launcher, session: &Session, path: &str) -> Result<Reply
 
 /// Verifies the launcher's evidence, then talks to that launcher and no other.
 async fn connect(launcher: &Launcher, session: &Session) -> Result<Connection, Failure> {
+    let ledger = session.connection()?;
+    let host_data = match (launcher.launcher_host_data.as_slice(), &launcher.contract) {
+        ([], Some(contract)) => launchers_in_force(&ledger, contract).await?,
+        (named, _) => named.to_vec(),
+    };
     let expected = Expected {
-        service: session.connection()?.service()?,
-        host_data: launcher.launcher_host_data.clone(),
+        service: ledger.service()?,
+        host_data,
         measurements: launcher.measurement.clone(),
         trust: Trust {
             extra_arks: launcher.attester_root.clone(),

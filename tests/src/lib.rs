@@ -14,4 +14,5 @@ pub mod node;
 pub mod outcome;
 pub mod people;
 pub mod pods;
+pub mod relay;
 pub mod service;

@@ -2,7 +2,7 @@
 //! published evidence of a real container group.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
@@ -26,6 +26,8 @@ pub const MEASUREMENT: &str = "x-ms-sevsnpvm-launchmeasurement";
 /// A development chip, and its root.
 pub struct Chip {
     _dir: TempDir,
+    /// Where it lies, for programs that are started with it.
+    pub folder: PathBuf,
     attester: Arc<SoftwareAttester>,
     /// What a node that trusts it lists in its configuration.
     pub root: String,
@@ -44,6 +46,7 @@ impl Chip {
         Ok(Self {
             attester: Arc::new(SoftwareAttester::open(&folder)?),
             root: software::ark_spki_sha256(&folder)?.to_string(),
+            folder,
             _dir: dir,
         })
     }

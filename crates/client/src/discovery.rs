@@ -14,6 +14,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use attestation::Evidence;
+use cleanroom_model::ContractId;
+use cleanroom_model::api::AlternativeView;
+use cleanroom_model::policy::WorkloadRole;
 use crypto::native::Native;
 use crypto::x509::Certificate;
 use model::attested::{Bound, report_data};
@@ -52,6 +55,43 @@ pub struct Expected {
     pub measurements: Vec<String>,
     /// Whose evidence counts.
     pub trust: Trust,
+}
+
+/// Host data of the launchers that members of `contract` have in force now, as the service of this
+/// connection says: alternatives of role `launcher`. For callers who name none themselves.
+///
+/// # Errors
+///
+/// [`ClientError::Verification`] if there is no such alternative; otherwise as any call.
+pub async fn launchers_in_force(
+    connection: &Connection,
+    contract: &ContractId,
+) -> Result<Vec<Digest>, ClientError> {
+    let path = format!("/app/contracts/{contract}/cleanroompolicy");
+    let policy: Policy = connection.post_empty(&path).await?.json()?;
+    let named = host_data_of_launchers(&policy.alternatives);
+    if named.is_empty() {
+        return Err(ClientError::Verification(format!(
+            "contract {contract} has no launcher in force that is known by its host data"
+        )));
+    }
+    Ok(named)
+}
+
+/// The part of a clean-room policy that is read here.
+#[derive(Deserialize)]
+struct Policy {
+    alternatives: Vec<AlternativeView>,
+}
+
+fn host_data_of_launchers(alternatives: &[AlternativeView]) -> Vec<Digest> {
+    alternatives
+        .iter()
+        .filter(|view| view.role == Some(WorkloadRole::Launcher))
+        .filter_map(|view| view.claims.get(HOST_DATA))
+        .flatten()
+        .filter_map(|value| value.as_str()?.parse().ok())
+        .collect()
 }
 
 /// The answer of `GET /report`.
@@ -294,6 +334,25 @@ mod tests {
         };
         let failed = check(&report, "pem", &expected(), 0);
         assert!(matches!(failed, Err(ClientError::Verification(_))));
+    }
+
+    #[test]
+    fn only_alternatives_of_role_launcher_name_launchers() {
+        let alternatives: Vec<AlternativeView> = serde_json::from_value(json!([
+            {"alternative": "l", "policyType": "snp-caci", "role": "launcher", "allowStaticEvidence": false,
+             "claims": {HOST_DATA: ["11".repeat(32), "22".repeat(32)]}},
+            {"alternative": "p", "policyType": "snp-caci", "role": "pod", "allowStaticEvidence": false,
+             "claims": {HOST_DATA: ["33".repeat(32)]}},
+            {"alternative": "any", "policyType": "snp-caci", "allowStaticEvidence": false,
+             "claims": {HOST_DATA: ["44".repeat(32)]}},
+            {"alternative": "vm", "policyType": "snp-cvm", "role": "launcher", "allowStaticEvidence": false,
+             "claims": {"pcr4": ["AAAA"]}},
+        ]))
+        .unwrap();
+        assert_eq!(
+            host_data_of_launchers(&alternatives),
+            [Digest([0x11; 32]), Digest([0x22; 32])]
+        );
     }
 
     #[test]

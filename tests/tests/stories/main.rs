@@ -14,5 +14,6 @@ mod forks;
 mod garbage;
 mod governance;
 mod public_client;
+mod relay;
 mod restart;
 mod secrets_at_rest;

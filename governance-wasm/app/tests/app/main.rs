@@ -12,6 +12,7 @@
 mod admission;
 mod alternatives;
 mod approvals;
+mod attested_corpus;
 mod attested_requests;
 mod contracts;
 mod delegates;
