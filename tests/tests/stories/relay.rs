@@ -182,7 +182,7 @@ async fn query_run(
         .env("CONCORDAT_ADDRESS", &ledger.address)
         .env("CONCORDAT_SERVICE_CERT", cert)
         .env("CONCORDAT_TOKEN_FILE", &token)
-        .env("XDG_CONFIG_HOME", dir)
+        .env("CONCORDAT_CONFIG_DIR", dir)
         .stdin(Stdio::null())
         .output()
         .await?)

@@ -12,6 +12,9 @@ use crate::world::{NOW_MS, Workload, World, evidence, report_data, report_data_f
 const TARGET: &str = "/contracts/c1/events?id=x&scope=run";
 const SIGNED: &str = "/app/contracts/c1/events?id=x&scope=run";
 
+type Signs = Box<dyn Fn(&Workload, &str) -> String>;
+type Binds = Box<dyn Fn(&str, &[u8]) -> [u8; 64]>;
+
 /// What an attacker chooses; by default all as it should be.
 struct Attempt {
     method: &'static str,
@@ -20,9 +23,9 @@ struct Attempt {
     signed_data: String,
     signed_time: String,
     /// Another signature than that of the pod, from the text.
-    signature: Box<dyn Fn(&Workload, &str) -> String>,
+    signature: Signs,
     /// Report data, from the pod's key text and the nonce.
-    data: Box<dyn Fn(&str, &[u8]) -> [u8; 64]>,
+    data: Binds,
     /// The last touch, on the finished body.
     touch: Box<dyn Fn(&mut JsonValue)>,
     /// Where it is sent.
