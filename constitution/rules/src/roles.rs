@@ -9,6 +9,7 @@ use model::MemberId;
 use model::member::{MemberRoles, normalised_flags};
 use serde_json::Value as JsonValue;
 
+use crate::actions::policies;
 use crate::credentials::Credentials;
 use crate::electorate::{Electorate, Standing};
 use crate::fault::{Fault, require};
@@ -124,7 +125,7 @@ fn option_enabled(state: &impl Read, option: ServiceOption) -> Result<bool, Tabl
 
 /// Whether `proposer` may approve this itself, by role and option.
 ///
-/// Not for a contract that names its voters: only they decide it.
+/// Not for a contract that names its voters: only they decide it. Nor where tokens are given.
 fn is_self_approvable(action: &Action, proposer: &Standing, state: &impl Read) -> Result<bool, TableError> {
     let (allowed, option) = match action {
         // Whoever may replace the rules can do this too.
@@ -134,7 +135,8 @@ fn is_self_approvable(action: &Action, proposer: &Standing, state: &impl Read) -
         Action::SetWasmApp(_) => (proposer.roles.flags.cgs_operator, ServiceOption::Application),
         Action::SetCleanRoomPolicy(args) => {
             let contract = governance::ACCEPTED_CONTRACTS.get(state, &args.contract_id)?;
-            let open_to_all = contract.is_some_and(|c| c.0.required_members.is_none());
+            let open_to_all = contract.is_some_and(|c| c.0.required_members.is_none())
+                && !policies::touches_tokens(state, args)?;
             (
                 open_to_all && proposer.roles.operates_contract(&args.contract_id),
                 ServiceOption::CleanRoomPolicy,

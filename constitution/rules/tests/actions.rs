@@ -6,6 +6,7 @@ mod common;
 
 use cleanroom_model::governance::{ACCEPTED_CONTRACTS, CLEAN_ROOM_POLICIES, CONTRACT_OPTIONS, OptionStatus};
 use cleanroom_model::policy::{ALLOW_ALL_HOST_DATA, PolicyAlternative};
+use cleanroom_model::tables::TENANT_ISSUERS;
 use common::{SERVICE_CERT, World, member, proposal_id, text, votes};
 use kv::{Json, Pair, Singleton, TxId};
 use model::proposal::ProposalState;
@@ -152,6 +153,163 @@ fn policies_grow_and_shrink_within_one_alternative() {
         stored_policy(&world, "snp-caci", "pod"),
         None,
         "gone with its last claim"
+    );
+}
+
+#[test]
+fn floors_of_firmware_are_set_by_processor_and_by_vote_alone() {
+    let mut world = World::new("ann opa:operator");
+    let row = |world: &World, cpuid: &str| {
+        tables::SNP_TCB_VERSIONS
+            .get(world, &cpuid.to_owned())
+            .unwrap()
+            .map(|row| row.0)
+    };
+    let parts = json!({"boot_loader": 4, "tee": 0, "snp": 24, "microcode": 219});
+    let args = json!({"cpuid": "00a00f11", "tcb_version": parts});
+    for name in ["set_snp_minimum_tcb_version", "remove_snp_minimum_tcb_version"] {
+        let action = json!([{"name": name, "args": {"cpuid": "00a00f11", "tcb_version": parts}}]);
+        let outcome = world.resolve("opa", model::proposal::Moment::Creation, action, "");
+        assert_ne!(
+            outcome,
+            model::proposal::Resolution::Accepted,
+            "{name} by an operator alone"
+        );
+    }
+    world.carry("set_snp_minimum_tcb_version", args);
+    assert_eq!(row(&world, "00a00f11"), Some(parts.clone()));
+    let hex = json!({"cpuid": "00b00f21", "tcb_version": "5100000004010101"});
+    world.carry("set_snp_minimum_tcb_version_hex", hex);
+    assert_eq!(
+        row(&world, "00b00f21"),
+        Some(
+            json!({"hexstring": "5100000004010101", "boot_loader": 1, "tee": 1, "snp": 4,
+            "microcode": 81, "fmc": 1})
+        )
+    );
+    world.carry("remove_snp_minimum_tcb_version", json!({"cpuid": "00a00f11"}));
+    assert_eq!(row(&world, "00a00f11"), None);
+    for (name, args, reason) in [
+        (
+            "set_snp_minimum_tcb_version",
+            json!({"cpuid": "00b00f21", "tcb_version": parts}),
+            "fmc",
+        ),
+        (
+            "set_snp_minimum_tcb_version",
+            json!({"cpuid": "00800f11", "tcb_version": parts}),
+            "no processor",
+        ),
+        (
+            "set_snp_minimum_tcb_version",
+            json!({"cpuid": "00a00f11", "tcb_version": {"snp": 1}}),
+            "missing field",
+        ),
+        (
+            "set_snp_minimum_tcb_version_hex",
+            json!({"cpuid": "00A00f11", "tcb_version": "db18000000000004"}),
+            "cpuid",
+        ),
+        (
+            "set_snp_minimum_tcb_version_hex",
+            json!({"cpuid": "00a00f11", "tcb_version": "db18000000010004"}),
+            "reserves",
+        ),
+    ] {
+        world.refuses(name, args, reason);
+    }
+}
+
+#[test]
+fn launchers_choose_host_data_of_pods_alone() {
+    let mut world = World::new("ann");
+    world.put_accepted("c1", None);
+    let claims = json!({HOST_DATA: "11".repeat(32)});
+    for role in [json!({}), json!({"role": "launcher"})] {
+        let mut extra = role;
+        extra["delegable"] = json!(true);
+        world.refuses(
+            "set_clean_room_policy",
+            policy("add", claims.clone(), extra),
+            "role pod",
+        );
+    }
+    let pod = json!({"role": "pod", "delegable": true});
+    world.carry("set_clean_room_policy", policy("add", claims.clone(), pod));
+    assert!(stored_policy(&world, "snp-caci", "default").unwrap().delegable);
+    let launcher = json!({"role": "launcher"});
+    world.refuses(
+        "set_clean_room_policy",
+        policy("add", claims.clone(), launcher),
+        "role pod",
+    );
+    world.carry(
+        "set_clean_room_policy",
+        policy("add", claims, json!({"delegable": false})),
+    );
+    assert!(!stored_policy(&world, "snp-caci", "default").unwrap().delegable);
+}
+
+fn set_address(world: &mut World, kind: &str, tenant: &str, url: &str) {
+    world.context = kv::Context::Host;
+    let key = Pair(kind.parse().unwrap(), tenant.to_owned());
+    TENANT_ISSUERS.put(world, &key, &Json(url.to_owned())).unwrap();
+}
+
+#[test]
+fn the_address_of_a_tenant_is_the_one_that_members_voted_on() {
+    let mut world = World::new("ann");
+    world.put_accepted("c1", None);
+    let claims = json!({HOST_DATA: "11".repeat(32)});
+    let grant = |sub: &str| json!({"tokens": [{"sub": sub, "aud": ["a"], "tid": "t"}]});
+    let vote = |world: &mut World, sub: &str| {
+        let actions =
+            json!([{"name": "set_clean_room_policy", "args": policy("add", claims.clone(), grant(sub))}]);
+        world
+            .validate(actions.clone())
+            .map_err(|faults| faults[0].reason.clone())?;
+        world.apply(actions).map_err(|failed| failed.reason)
+    };
+    let error = vote(&mut world, "s").unwrap_err();
+    assert!(error.contains("no issuer address"), "{error}");
+
+    set_address(&mut world, "user", "t", "https://first.example");
+    world.now = TxId::new(2, 11);
+    world.put_proposal("this", b"{}", ProposalState::Open, &[]);
+    vote(&mut world, "s").unwrap();
+    let urls = |world: &World| -> Vec<String> {
+        let stored = stored_policy(world, "snp-caci", "default").unwrap();
+        stored
+            .tokens
+            .into_iter()
+            .filter_map(|grant| grant.issuer_url)
+            .collect()
+    };
+    assert_eq!(urls(&world), ["https://first.example"]);
+
+    // Set while members vote on the first: what they see is not what would be applied.
+    for kind in ["user", "member"] {
+        world.now = TxId::new(2, world.now.seqno + 1);
+        set_address(&mut world, kind, "t", "https://second.example");
+        let error = vote(&mut world, "late").unwrap_err();
+        assert!(error.contains("not the one that was voted on"), "{error}");
+    }
+    assert_eq!(
+        urls(&world),
+        ["https://first.example"],
+        "a later address needs a new vote"
+    );
+    world.now = TxId::new(2, world.now.seqno + 1);
+    world.put_proposal("this", b"{}", ProposalState::Open, &[]);
+    vote(&mut world, "late").unwrap();
+    assert_eq!(urls(&world), ["https://first.example", "https://second.example"]);
+
+    // Grants in different tenants' names are different grants.
+    let other = json!({"tokens": [{"sub": "s", "aud": ["a"]}]});
+    world.refuses(
+        "set_clean_room_policy",
+        policy("remove", json!({}), other),
+        "no such tokens",
     );
 }
 

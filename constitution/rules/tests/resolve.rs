@@ -399,6 +399,30 @@ fn role_holders_approve_their_own_proposals_where_the_option_is_on() {
 }
 
 #[test]
+fn no_option_lets_one_member_alone_give_tokens() {
+    let mut world = World::new("ann bob rol:contract");
+    world.put_accepted("c1", None);
+    let option = json!({"option": "autoapprove-cleanroompolicy-proposal", "status": "enabled"});
+    world.carry("set_cgs_runtime_options", option);
+    let policy = |more: JsonValue| {
+        let mut args = json!({"contractId": "c1", "type": "add",
+            "claims": {"x-ms-sevsnpvm-hostdata": "11".repeat(32)}});
+        args.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        json!([{"name": "set_clean_room_policy", "args": args}])
+    };
+    let tokens = json!({"tokens": [{"sub": "s", "aud": ["a"]}]});
+    assert_eq!(world.resolve("rol", Creation, policy(json!({})), ""), Accepted);
+    assert_eq!(world.resolve("rol", Creation, policy(tokens.clone()), ""), Open);
+    // Nor to choose who has those that others voted.
+    assert_eq!(world.apply(policy(tokens)), Ok(()));
+    assert_eq!(world.resolve("rol", Creation, policy(json!({})), ""), Open);
+    let other = policy(json!({"alternative": "other"}));
+    assert_eq!(world.resolve("rol", Creation, other, ""), Accepted);
+}
+
+#[test]
 fn a_scoped_contract_operator_keeps_to_its_contracts() {
     let mut world = World::new("ann rol:c1");
     world.put_accepted("c1", None);

@@ -67,10 +67,13 @@ pub(crate) fn verify(attestation: &Value, context: &Context<'_>) -> Result<Verif
         return Err(Rejected::QuoteNonce);
     }
     quote.check_registers(&registers.values)?;
+    let machine = claims::of_machine(registers.texts.iter().copied(), &runtime_claims.vm_configuration);
+    // The paravisor's report last: what it says about the platform nobody else may say.
+    let claims = machine.into_iter().chain(claims::of_platform(&report)?).collect();
     Ok(Verified {
         platform: Platform::SnpCvm,
         report_data: runtime_claims.user_data,
-        claims: claims::of_machine(registers.texts.iter().copied(), &runtime_claims.vm_configuration),
+        claims,
         evidence_digest: sha256_parts(&[blob.report, blob.claims, &quote_bytes]),
         uvm_endorsed: false,
         quote_nonce: nonce,

@@ -54,9 +54,13 @@ pub enum Rejected {
     /// A report is 1184 bytes.
     #[error("SNP report has {0} bytes, expected 1184")]
     ReportLength(usize),
-    /// Reports before version 3 come from firmware with known weaknesses.
-    #[error("SNP report version {0} is too old, at least 3 is needed")]
+    /// Reports before version 3 come from firmware with known weaknesses, and what later ones than
+    /// the last known say cannot be read.
+    #[error("SNP report version {0} is not accepted, expected 3 to 5")]
     ReportVersion(u32),
+    /// Something reserved is not as the report's version has it.
+    #[error("SNP report: reserved bits are not what they must be ({0})")]
+    Reserved(&'static str),
     /// No root is known for this processor.
     #[error("no root is known for processor family {family:#04x}, model {model:#04x}")]
     UnknownProcessor {

@@ -34,6 +34,8 @@ pub mod offset {
     pub const SIGNATURE_ALGORITHM: usize = 0x034;
     /// 8 bytes: TCB in force.
     pub const CURRENT_TCB: usize = 0x038;
+    /// `u64`: what the platform has switched on.
+    pub const PLATFORM_INFO: usize = 0x040;
     /// `u32`: which key signs, and whether the chip id is masked.
     pub const FLAGS: usize = 0x048;
     /// 64 bytes chosen by the guest.
@@ -80,6 +82,44 @@ pub mod policy {
     pub const DEBUG: u64 = 1 << 19;
 }
 
+/// A version of the layout, as far as versions differ for a verifier.
+///
+/// Version 3 added the processor's CPUID, version 5 the mitigation vectors and the policy's bit
+/// against page swaps; version 4 differs from 3 in what bits of the platform information mean.
+/// Source: SEV-SNP firmware ABI specification (AMD 56860), "ATTESTATION_REPORT" and "Guest
+/// Policy"; that version 4 is laid out as 3 is also how the `sev` crate reads it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Layout {
+    version: u32,
+    /// Bits of the guest policy that must be zero.
+    policy_zero: u64,
+    /// Where the reserved bytes before the signature begin.
+    tail: usize,
+}
+
+const LAYOUTS: [Layout; 3] = [
+    Layout {
+        version: 3,
+        policy_zero: u64::MAX << 25,
+        tail: 0x1F8,
+    },
+    Layout {
+        version: 4,
+        policy_zero: u64::MAX << 25,
+        tail: 0x1F8,
+    },
+    Layout {
+        version: 5,
+        policy_zero: u64::MAX << 26,
+        tail: 0x208,
+    },
+];
+
+/// Bytes that must be zero in every version, as ranges.
+const RESERVED: [std::ops::Range<usize>; 4] = [0x04C..0x050, 0x18B..0x1A0, 0x1EB..0x1EC, 0x1EF..0x1F0];
+/// Bits of [`offset::FLAGS`] that mean something.
+const FLAGS_KNOWN: u32 = 0b1_1111;
+
 /// A processor generation, each with a root key of its own.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Product {
@@ -117,6 +157,48 @@ impl Product {
 /// Security versions of a platform's parts, as they lie in the report.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Tcb(pub [u8; 8]);
+
+/// Security versions of a platform's parts, by part. Numbers of two products do not compare.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct TcbParts {
+    /// First mutable code, since Turin.
+    pub fmc: Option<u8>,
+    /// The security processor's boot loader.
+    pub bootloader: u8,
+    /// The security processor's operating system.
+    pub tee: u8,
+    /// The SNP firmware.
+    pub snp: u8,
+    /// The lowest microcode of all cores.
+    pub microcode: u8,
+}
+
+impl Tcb {
+    /// The parts, or nothing if a byte that `product` reserves is not zero (ABI specification,
+    /// "TCB_VERSION").
+    #[must_use]
+    pub const fn parts(self, product: Product) -> Option<TcbParts> {
+        match (product, self.0) {
+            (Product::Milan | Product::Genoa, [bootloader, tee, 0, 0, 0, 0, snp, microcode]) => {
+                Some(TcbParts {
+                    fmc: None,
+                    bootloader,
+                    tee,
+                    snp,
+                    microcode,
+                })
+            }
+            (Product::Turin, [fmc, bootloader, tee, snp, 0, 0, 0, microcode]) => Some(TcbParts {
+                fmc: Some(fmc),
+                bootloader,
+                tee,
+                snp,
+                microcode,
+            }),
+            _ => None,
+        }
+    }
+}
 
 /// Governance prints the bytes in reverse, as one hexadecimal number.
 impl fmt::Display for Tcb {
@@ -191,6 +273,72 @@ impl Report {
     #[must_use]
     pub fn policy_has(&self, bit: u64) -> bool {
         u64::from_le_bytes(self.field(offset::POLICY)) & bit != 0
+    }
+
+    /// Checks that the version is one of the table and that whatever it reserves is what it must be:
+    /// a bit that nobody can read here may stand for a state that nobody wants.
+    ///
+    /// # Errors
+    ///
+    /// [`Rejected::ReportVersion`] or [`Rejected::Reserved`].
+    pub fn check_layout(&self) -> Result<(), Rejected> {
+        let version = self.version();
+        let layout = LAYOUTS
+            .iter()
+            .find(|layout| layout.version == version)
+            .ok_or(Rejected::ReportVersion(version))?;
+        let policy = u64::from_le_bytes(self.field(offset::POLICY));
+        if policy & policy::RESERVED_ONE == 0 || policy & layout.policy_zero != 0 {
+            return Err(Rejected::Reserved("guest policy"));
+        }
+        if self.u32(offset::FLAGS) & !FLAGS_KNOWN != 0 {
+            return Err(Rejected::Reserved("flags"));
+        }
+        let ranges = RESERVED
+            .into_iter()
+            .chain(std::iter::once(layout.tail..SIGNED_SIZE));
+        for range in ranges {
+            let is_zero = |bytes: &[u8]| bytes.iter().all(|byte| *byte == 0);
+            if !self.bytes.get(range).is_some_and(is_zero) {
+                return Err(Rejected::Reserved("bytes between the fields"));
+            }
+        }
+        let product = self.product()?;
+        for tcb in [
+            offset::CURRENT_TCB,
+            offset::REPORTED_TCB,
+            offset::COMMITTED_TCB,
+            offset::LAUNCH_TCB,
+        ] {
+            if Tcb(self.field(tcb)).parts(product).is_none() {
+                return Err(Rejected::Reserved("TCB version"));
+            }
+        }
+        Ok(())
+    }
+
+    /// TCB below which the firmware cannot go back.
+    #[must_use]
+    pub fn committed_tcb(&self) -> Tcb {
+        Tcb(self.field(offset::COMMITTED_TCB))
+    }
+
+    /// What the platform has switched on; bits of later specifications included.
+    #[must_use]
+    pub fn platform_info(&self) -> u64 {
+        u64::from_le_bytes(self.field(offset::PLATFORM_INFO))
+    }
+
+    /// The processor as CPUID function 1 says it in EAX: stepping, model and family with their
+    /// extensions, from the least significant bit (AMD64 manual, volume 3, appendix E).
+    #[must_use]
+    pub fn cpuid(&self) -> u32 {
+        let family = u32::from(self.u8(offset::CPUID_FAMILY));
+        let model = u32::from(self.u8(offset::CPUID_MODEL));
+        let stepping = u32::from(self.u8(offset::CPUID_STEPPING)) & 0xF;
+        let base = family.min(0xF);
+        let extension = family.saturating_sub(base);
+        stepping | (model & 0xF) << 4 | base << 8 | (model >> 4) << 16 | extension << 20
     }
 
     /// Privilege level that asked for the report; 0 to 3 are the guest's.
@@ -319,6 +467,122 @@ mod tests {
             Tcb([4, 0, 0, 0, 0, 0, 0x18, 0xDB]).to_string(),
             "db18000000000004"
         );
+    }
+
+    /// A Milan report of zeros but for what must not be.
+    fn blank(version: u8) -> [u8; SIZE] {
+        let mut bytes = [0; SIZE];
+        bytes[offset::VERSION] = version;
+        bytes[offset::POLICY..][..8].copy_from_slice(&policy::RESERVED_ONE.to_le_bytes());
+        bytes[offset::CPUID_FAMILY] = 0x19;
+        bytes[offset::CPUID_MODEL] = 0x01;
+        bytes
+    }
+
+    fn layout(bytes: &[u8; SIZE]) -> Result<(), Rejected> {
+        Report::new(bytes).unwrap().check_layout()
+    }
+
+    #[test]
+    fn versions_outside_the_table_are_refused() {
+        for version in 0..=u8::MAX {
+            let expected = match version {
+                3..=5 => Ok(()),
+                _ => Err(Rejected::ReportVersion(version.into())),
+            };
+            assert_eq!(layout(&blank(version)), expected);
+        }
+        let mut wide = blank(3);
+        wide[3] = 1;
+        assert_eq!(layout(&wide), Err(Rejected::ReportVersion(0x0100_0003)));
+    }
+
+    #[test]
+    fn reserved_bits_are_those_of_the_reports_version() {
+        for version in 3..=5_u8 {
+            for bit in 0..64_u32 {
+                let mut bytes = blank(version);
+                bytes[offset::POLICY + bit as usize / 8] ^= 1 << (bit % 8);
+                let known = if version == 5 { 26 } else { 25 };
+                let fine = bit != 17 && bit < known;
+                assert_eq!(
+                    layout(&bytes).is_ok(),
+                    fine,
+                    "version {version}, policy bit {bit}"
+                );
+                let mut bytes = blank(version);
+                bytes[offset::PLATFORM_INFO + bit as usize / 8] ^= 1 << (bit % 8);
+                assert_eq!(layout(&bytes), Ok(()), "platform information is carried");
+            }
+            for bit in 0..32_u32 {
+                let mut bytes = blank(version);
+                bytes[offset::FLAGS + bit as usize / 8] ^= 1 << (bit % 8);
+                assert_eq!(layout(&bytes).is_ok(), bit < 5, "version {version}, flag {bit}");
+            }
+            for (at, fine) in [
+                (0x04C, false),
+                (0x04F, false),
+                (0x18A, true),
+                (0x18B, false),
+                (0x19F, false),
+                (0x1A0, true),
+                (0x1EB, false),
+                (0x1EF, false),
+                (0x1F8, version == 5),
+                (0x207, version == 5),
+                (0x208, false),
+                (0x29F, false),
+                (offset::CURRENT_TCB + 2, false),
+                (offset::COMMITTED_TCB + 5, false),
+                (offset::LAUNCH_TCB + 7, true),
+            ] {
+                let mut bytes = blank(version);
+                bytes[at] = 1;
+                assert_eq!(layout(&bytes).is_ok(), fine, "version {version}, byte {at:#x}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_parts_of_a_tcb_lie_where_their_product_has_them() {
+        let parts = |bytes, product| Tcb(bytes).parts(product);
+        let milan = [4, 1, 0, 0, 0, 0, 0x18, 0xDB];
+        let expected = TcbParts {
+            fmc: None,
+            bootloader: 4,
+            tee: 1,
+            snp: 0x18,
+            microcode: 0xDB,
+        };
+        assert_eq!(parts(milan, Product::Milan), Some(expected));
+        assert_eq!(parts(milan, Product::Genoa), Some(expected));
+        assert_eq!(parts([4, 1, 1, 0, 0, 0, 0x18, 0xDB], Product::Milan), None);
+        let turin = [1, 2, 3, 4, 0, 0, 0, 0x51];
+        let expected = TcbParts {
+            fmc: Some(1),
+            bootloader: 2,
+            tee: 3,
+            snp: 4,
+            microcode: 0x51,
+        };
+        assert_eq!(parts(turin, Product::Turin), Some(expected));
+        assert_eq!(parts([1, 2, 3, 4, 1, 0, 0, 0x51], Product::Turin), None);
+        assert_eq!(parts(turin, Product::Milan), None);
+    }
+
+    #[test]
+    fn cpuid_is_written_as_governance_names_processors() {
+        for (family, model, stepping, cpuid) in [
+            (0x19, 0x01, 1, "00a00f11"),
+            (0x19, 0x11, 1, "00a10f11"),
+            (0x1A, 0x02, 1, "00b00f21"),
+        ] {
+            let mut bytes = blank(3);
+            bytes[offset::CPUID_FAMILY] = family;
+            bytes[offset::CPUID_MODEL] = model;
+            bytes[offset::CPUID_STEPPING] = stepping;
+            assert_eq!(format!("{:08x}", Report::new(&bytes).unwrap().cpuid()), cpuid);
+        }
     }
 
     #[test]

@@ -10,8 +10,6 @@ use crate::chain::VerifiedChain;
 use crate::report::{Report, SIZE, policy};
 use crate::{Context, Rejected, Verified, chain, claims, fields, uvm};
 
-/// Lowest version of reports that are looked at.
-const VERSION_MIN: u32 = 3;
 /// ECDSA on P-384 with SHA-384.
 const ECDSA_P384_SHA384: u32 = 1;
 /// The guest's highest privilege level number.
@@ -49,7 +47,7 @@ pub(crate) fn verify(attestation: &Value, context: &Context<'_>) -> Result<Verif
     Ok(Verified {
         platform: Platform::SnpCaci,
         report_data: report.report_data(),
-        claims: claims::of_report(&report, endorsement.as_deref()),
+        claims: claims::of_report(&report, endorsement.as_deref())?,
         evidence_digest: sha256(report.bytes()),
         uvm_endorsed: endorsement.is_some(),
         quote_nonce: Vec::new(),
@@ -68,9 +66,7 @@ pub(crate) fn check_report(report: &Report, bundle: &str, context: &Context<'_>)
 /// The checks that need the report alone. They come first because they are cheap; what they
 /// read is not known to be genuine until [`check_signature`].
 fn check_state(report: &Report) -> Result<(), Rejected> {
-    if report.version() < VERSION_MIN {
-        return Err(Rejected::ReportVersion(report.version()));
-    }
+    report.check_layout()?;
     if report.signature_algorithm() != ECDSA_P384_SHA384 {
         return Err(Rejected::ReportSignatureAlgorithm(report.signature_algorithm()));
     }

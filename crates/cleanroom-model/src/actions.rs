@@ -106,6 +106,12 @@ actions! {
     AssertServiceIdentity(AssertServiceIdentity) = "assert_service_identity",
     /// Lets service time go back to the node's clock; ends all runs.
     ResetServiceTime(ResetServiceTime) = "reset_service_time",
+    /// Sets the least firmware of a processor, part by part.
+    SetMinimumTcb(SetMinimumTcb) = "set_snp_minimum_tcb_version",
+    /// Sets the least firmware of a processor, as one number.
+    SetMinimumTcbHex(SetMinimumTcbHex) = "set_snp_minimum_tcb_version_hex",
+    /// Takes a processor out of that table.
+    RemoveMinimumTcb(RemoveMinimumTcb) = "remove_snp_minimum_tcb_version",
     /// Changes the service's limits.
     SetServiceConfiguration(SetServiceConfiguration) = "set_service_configuration",
 }
@@ -128,7 +134,6 @@ pub const LATER: &[&str] = &[
     "remove_node_code",
     "remove_snp_host_data",
     "remove_snp_measurement",
-    "remove_snp_minimum_tcb_version",
     "remove_snp_uvm_endorsement",
     "remove_user_invitation_by_jwt_claims",
     "set_all_nodes_certificate_validity",
@@ -142,8 +147,6 @@ pub const LATER: &[&str] = &[
     "set_node_certificate_validity",
     "set_node_data",
     "set_service_certificate_validity",
-    "set_snp_minimum_tcb_version",
-    "set_snp_minimum_tcb_version_hex",
     "set_user_invitation_by_jwt_claims",
     "signing_enable_rotate_signing_key",
     "transition_node_to_trusted",

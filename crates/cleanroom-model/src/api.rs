@@ -176,11 +176,15 @@ pub struct SetDelegate {
     /// `add` or `remove`.
     #[serde(rename = "type")]
     pub change: Change,
-    /// Kind of evidence; absent means `snp-caci`.
+    /// Kind of evidence; absent means `snp-caci`, and of a launcher the alternative's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy_type: Option<PolicyType>,
-    /// Claim name to a value or a list of values.
+    /// Claim name to a value or a list of values; of a launcher, host data and nothing else.
     pub claims: BTreeMap<String, JsonValue>,
+    /// Of a launcher: the alternative whose other claims hold. It is the one of the run's pod, and
+    /// members said that it is delegable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alternative: Option<Identifier>,
     /// Limits the delegate to one run; mandatory for launchers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run_id: Option<RunId>,
@@ -204,9 +208,12 @@ pub struct AlternativeView {
     pub role: Option<crate::policy::WorkloadRole>,
     /// Whether evidence without a nonce is accepted.
     pub allow_static_evidence: bool,
+    /// Whether launchers choose the host data of its pods.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub delegable: bool,
     /// Token subjects.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub tokens: Vec<crate::policy::TokenGrant>,
+    pub tokens: Vec<crate::policy::VotedGrant>,
 }
 
 /// Signed payload of `POST /contracts/{contractId}/queries/{queryId}/runs/{runId}`, and body

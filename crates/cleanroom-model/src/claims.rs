@@ -24,45 +24,50 @@ enum Shape {
     AnyHex,
     /// Base64 of 32 bytes: a SHA-256 register.
     Register,
-    /// Anything but an object, a list or null. For names that no verifier produces: a policy with
-    /// one matches nobody, so the value does not matter.
-    Scalar,
+    /// A security version: a whole number, which must be met exactly, or `{"min": n}`.
+    Svn,
 }
 
 const SNP_PREFIX: &str = "x-ms-sevsnpvm-";
 
-/// Claim names after [`SNP_PREFIX`].
+/// What a report says about the platform it was made on, after [`SNP_PREFIX`]: of a container
+/// group, and of the paravisor of a confidential VM. Security versions of different products do
+/// not compare, so a policy that has one had better name the product.
+const PLATFORM_CLAIMS: &[(&str, Shape)] = &[
+    ("bootloader-svn", Shape::Svn),
+    ("chip-id", Shape::Hex(64)),
+    ("committed-bootloader-svn", Shape::Svn),
+    ("committed-fmc-svn", Shape::Svn),
+    ("committed-microcode-svn", Shape::Svn),
+    ("committed-snpfw-svn", Shape::Svn),
+    ("committed-tee-svn", Shape::Svn),
+    ("cpuid", Shape::Hex(4)),
+    ("fmc-svn", Shape::Svn),
+    ("guestsvn", Shape::Svn),
+    ("microcode-svn", Shape::Svn),
+    ("platform-info", Shape::Number),
+    ("product", Shape::Text),
+    ("snpfw-svn", Shape::Svn),
+    ("tee-svn", Shape::Svn),
+    ("vmpl", Shape::Number),
+];
+
+/// Other names of a container group's report, after [`SNP_PREFIX`].
 const SNP_CLAIMS: &[(&str, Shape)] = &[
     ("authorkeydigest", Shape::Hex(48)),
-    ("bootloader-svn", Shape::Scalar),
     ("familyId", Shape::Hex(16)),
-    ("guestsvn", Shape::Number),
     ("hostdata", Shape::Hex(32)),
     ("idkeydigest", Shape::Hex(48)),
     ("imageId", Shape::Hex(16)),
     ("is-debuggable", Shape::Bool),
     ("launchmeasurement", Shape::Hex(48)),
-    ("microcode-svn", Shape::Scalar),
-    ("migration-allowed", Shape::Scalar),
     ("reportdata", Shape::Hex(64)),
     ("reportid", Shape::Hex(32)),
     ("smt-allowed", Shape::Bool),
-    ("snpfw-svn", Shape::Scalar),
-    ("tee-svn", Shape::Scalar),
-    ("vmpl", Shape::Number),
 ];
 
-/// Other names of a container group's policy. All but the last are never produced.
-const CACI_CLAIMS: &[(&str, Shape)] = &[
-    ("vm-configuration-secure-boot", Shape::Scalar),
-    ("vm-configuration-secure-boot-template-id", Shape::Scalar),
-    ("vm-configuration-tpm-enabled", Shape::Scalar),
-    ("vm-configuration-vmUniqueId", Shape::Scalar),
-    ("x-ms-attestation-type", Shape::Scalar),
-    ("x-ms-compliance-status", Shape::Scalar),
-    ("x-ms-policy-hash", Shape::Scalar),
-    ("x-ms-ver", Shape::Text),
-];
+/// Other names of a container group's policy.
+const CACI_CLAIMS: &[(&str, Shape)] = &[("uvm_endorsements-svn", Shape::Svn), ("x-ms-ver", Shape::Text)];
 
 const MACHINE_PREFIX: &str = "vm-configuration-";
 
@@ -102,13 +107,14 @@ fn shape_of(policy_type: PolicyType, name: &str) -> Option<Shape> {
     };
     match policy_type {
         PolicyType::SnpCaci => match name.strip_prefix(SNP_PREFIX) {
-            Some(rest) => find(SNP_CLAIMS, rest),
+            Some(rest) => find(SNP_CLAIMS, rest).or_else(|| find(PLATFORM_CLAIMS, rest)),
             None => find(CACI_CLAIMS, name),
         },
         PolicyType::Virtual => find(VIRTUAL_CLAIMS, name.strip_prefix(SNP_PREFIX)?),
-        PolicyType::SnpCvm => match name.strip_prefix(MACHINE_PREFIX) {
-            Some(rest) => find(MACHINE_CLAIMS, rest),
-            None => (0..REGISTER_COUNT)
+        PolicyType::SnpCvm => match (name.strip_prefix(MACHINE_PREFIX), name.strip_prefix(SNP_PREFIX)) {
+            (Some(rest), _) => find(MACHINE_CLAIMS, rest),
+            (None, Some(rest)) => find(PLATFORM_CLAIMS, rest),
+            (None, None) => (0..REGISTER_COUNT)
                 .any(|n| format!("pcr{n}") == name)
                 .then_some(Shape::Register),
         },
@@ -134,7 +140,7 @@ impl Shape {
             Self::Register => text
                 .and_then(|t| model::b64::decode(t).ok())
                 .is_some_and(|bytes| bytes.len() == 32),
-            Self::Scalar => value.is_boolean() || value.is_number() || value.is_string(),
+            Self::Svn => value.as_u64().is_some() || minimum(value).is_some(),
         }
     }
 
@@ -146,9 +152,28 @@ impl Shape {
             Self::Hex(bytes) => format!("{} lower-case hex digits", bytes.saturating_mul(2)),
             Self::AnyHex => "lower-case hex of at most 64 bytes".into(),
             Self::Register => "base64 of 32 bytes".into(),
-            Self::Scalar => "a text, a number or a boolean".into(),
+            Self::Svn => "a whole number or {\"min\": a whole number}".into(),
         }
     }
+}
+
+/// The number of `{"min": n}`, which accepts n and above.
+fn minimum(value: &JsonValue) -> Option<u64> {
+    let members = value.as_object().filter(|members| members.len() == 1)?;
+    members.get("min")?.as_u64()
+}
+
+/// Whether one of the `accepted` values of a claim stands for `got`: the same value, or a minimum
+/// that it reaches.
+#[must_use]
+pub fn accepts(accepted: &[JsonValue], got: &JsonValue) -> bool {
+    accepted
+        .iter()
+        .any(|wanted| match (minimum(wanted), got.as_u64()) {
+            (Some(min), Some(number)) => number >= min,
+            (Some(_), None) => false,
+            (None, _) => wanted == got,
+        })
 }
 
 /// Why claims cannot be part of a policy.
@@ -178,6 +203,9 @@ pub enum InvalidClaims {
     /// A boolean claim with both values constrains nothing.
     #[error("the claim '{0}' takes one boolean")]
     BothBooleans(String),
+    /// A minimum beside other values: the weakest of them would be the one that counts.
+    #[error("the claim '{0}' takes one minimum and nothing beside it")]
+    MinimumNotAlone(String),
     /// The claim to be removed is not there.
     #[error("the policy has no claim '{0}'")]
     Absent(String),
@@ -234,6 +262,9 @@ pub fn parse_claims(
         if shape == Shape::Bool && distinct.len() > 1 {
             return Err(InvalidClaims::BothBooleans(name.clone()));
         }
+        if distinct.len() > 1 && distinct.iter().any(|value| minimum(value).is_some()) {
+            return Err(InvalidClaims::MinimumNotAlone(name.clone()));
+        }
         claims.insert(name.clone(), distinct);
     }
     Ok(claims)
@@ -243,12 +274,17 @@ fn is_boolean_claim(values: &[JsonValue]) -> bool {
     values.first().is_some_and(JsonValue::is_boolean)
 }
 
+fn has_minimum(values: &[JsonValue]) -> bool {
+    values.iter().any(|value| minimum(value).is_some())
+}
+
 /// Adds the values of `added` to those of `claims`. A boolean replaces what was there: both values
-/// together would constrain nothing.
+/// together would constrain nothing. So does a minimum, and what comes to one: beside the old
+/// floor a raised one would constrain nothing either.
 pub fn add_claims(claims: &mut Claims, added: Claims) {
     for (name, values) in added {
         let stored = claims.entry(name).or_default();
-        if is_boolean_claim(&values) {
+        if is_boolean_claim(&values) || has_minimum(&values) || has_minimum(stored) {
             *stored = values;
             continue;
         }
@@ -349,22 +385,98 @@ mod tests {
     }
 
     #[test]
-    fn never_produced_names_are_accepted_with_any_scalar() {
-        let names: Vec<&str> = CACI_CLAIMS
-            .iter()
-            .filter(|(_, s)| *s == Shape::Scalar)
-            .map(|(n, _)| *n)
-            .collect();
-        assert_eq!(names.len(), 7);
-        for name in names {
-            assert!(parse(PolicyType::SnpCaci, json!({name: "x"})).is_ok());
-            assert!(parse(PolicyType::SnpCaci, json!({name: {}})).is_err());
+    fn a_claim_that_no_verifier_produces_cannot_be_voted() {
+        for name in [
+            "x-ms-attestation-type",
+            "x-ms-compliance-status",
+            "x-ms-policy-hash",
+            "vm-configuration-secure-boot",
+            "vm-configuration-vmUniqueId",
+            "x-ms-sevsnpvm-migration-allowed",
+        ] {
+            for value in [json!("x"), json!(true)] {
+                assert!(
+                    matches!(
+                        parse(PolicyType::SnpCaci, json!({ name: value })),
+                        Err(InvalidClaims::Name { .. })
+                    ),
+                    "{name}"
+                );
+            }
         }
-        assert_eq!(
-            CACI_CLAIMS.len() + SNP_CLAIMS.len(),
-            25,
-            "the reference has 25 names"
+        // What a machine's registers and configuration say, its report does not.
+        let digest = json!({"x-ms-sevsnpvm-launchmeasurement": "ab".repeat(48)});
+        assert!(parse(PolicyType::SnpCvm, digest).is_err());
+        assert!(parse(PolicyType::SnpCvm, json!({"uvm_endorsements-svn": 1})).is_err());
+    }
+
+    #[test]
+    fn a_security_version_is_a_number_or_a_minimum_alone() {
+        let kinds = [PolicyType::SnpCaci, PolicyType::SnpCvm];
+        for (kind, rest) in kinds.iter().flat_map(|kind| {
+            ["bootloader", "committed-fmc", "microcode", "snpfw", "tee"].map(|rest| (*kind, rest))
+        }) {
+            let name = format!("x-ms-sevsnpvm-{rest}-svn");
+            for good in [
+                json!(0),
+                json!([1, 2]),
+                json!({"min": 3}),
+                json!([{"min": u64::MAX}]),
+            ] {
+                assert!(parse(kind, json!({ &name: good })).is_ok(), "{name} {good}");
+            }
+            for bad in [
+                json!("3"),
+                json!(-1),
+                json!({"min": -1}),
+                json!({"min": "3"}),
+                json!({"max": 3}),
+                json!({"min": 1, "max": 3}),
+                json!({}),
+                json!([{"min": 3}, 5]),
+                json!([{"min": 3}, {"min": 4}]),
+            ] {
+                assert!(parse(kind, json!({ &name: bad })).is_err(), "{name} {bad}");
+            }
+        }
+        assert!(parse(PolicyType::SnpCaci, json!({"uvm_endorsements-svn": {"min": 100}})).is_ok());
+        assert!(parse(PolicyType::SnpCaci, json!({"x-ms-sevsnpvm-vmpl": {"min": 0}})).is_err());
+    }
+
+    #[test]
+    fn a_minimum_accepts_itself_and_more() {
+        let min = [json!({"min": 24})];
+        for (got, accepted) in [
+            (json!(23), false),
+            (json!(24), true),
+            (json!(25), true),
+            (json!("24"), false),
+            (json!({"min": 24}), false),
+            (json!(true), false),
+        ] {
+            assert_eq!(accepts(&min, &got), accepted, "{got}");
+        }
+        assert!(accepts(&[json!(1), json!(2)], &json!(2)));
+        assert!(
+            !accepts(&[json!(1), json!(3)], &json!(2)),
+            "a plain number means equality"
         );
+    }
+
+    #[test]
+    fn a_raised_floor_is_raised() {
+        let mut policy = claims(json!({"svn": [{"min": 3}]}));
+        add_claims(&mut policy, claims(json!({"svn": [{"min": 7}]})));
+        assert_eq!(policy, claims(json!({"svn": [{"min": 7}]})));
+        // Numbers do not join a minimum either, nor it them.
+        add_claims(&mut policy, claims(json!({"svn": [9]})));
+        assert_eq!(policy, claims(json!({"svn": [9]})));
+        add_claims(&mut policy, claims(json!({"svn": [{"min": 8}]})));
+        assert_eq!(policy, claims(json!({"svn": [{"min": 8}]})));
+        remove_claims(&mut policy, &claims(json!({"svn": [{"min": 7}]})));
+        assert_eq!(policy, claims(json!({"svn": [{"min": 8}]})), "another minimum");
+        remove_claims(&mut policy, &claims(json!({"svn": [{"min": 8}]})));
+        assert!(policy.is_empty());
     }
 
     #[test]

@@ -11,6 +11,7 @@ pub mod ids;
 pub mod person;
 pub mod policy;
 pub mod tables;
+pub mod tcb;
 
 pub use ids::{ContractId, DocumentId, Identifier, RunId};
 pub use person::Person;

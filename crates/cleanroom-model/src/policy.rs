@@ -64,6 +64,44 @@ pub struct TokenGrant {
     pub sub: String,
     /// Allowed `aud` values.
     pub aud: Vec<String>,
+    /// The tenant in whose address the shared issuer signs; absent: its own address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tid: Option<String>,
+}
+
+/// A [`TokenGrant`] that passed a vote. Tenants set their addresses alone, so the one that counts
+/// is the one that voters saw.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct VotedGrant {
+    /// Allowed `sub`.
+    pub sub: String,
+    /// Allowed `aud` values.
+    pub aud: Vec<String>,
+    /// The tenant, if one was named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tid: Option<String>,
+    /// The tenant's issuer address when the grant was applied; present with `tid` and only then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issuer_url: Option<String>,
+}
+
+impl VotedGrant {
+    /// Whether it is about this subject and audience, whatever the tenant.
+    #[must_use]
+    pub fn covers(&self, sub: &str, aud: &str) -> bool {
+        self.sub == sub && self.aud.iter().any(|known| known == aud)
+    }
+}
+
+impl From<VotedGrant> for TokenGrant {
+    fn from(voted: VotedGrant) -> Self {
+        Self {
+            sub: voted.sub,
+            aud: voted.aud,
+            tid: voted.tid,
+        }
+    }
 }
 
 /// Claim name to the values accepted for it. Never empty in an alternative that admits anybody.
@@ -81,9 +119,12 @@ pub struct PolicyAlternative {
     /// Accept evidence without a service nonce.
     #[serde(default)]
     pub allow_static_evidence: bool,
+    /// Launchers may let other host data in, for one run, on all its other claims. Role `pod` only.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub delegable: bool,
     /// Subjects that workloads of this alternative may get tokens for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub tokens: Vec<TokenGrant>,
+    pub tokens: Vec<VotedGrant>,
 }
 
 /// Id of the alternative that is meant when none is named.

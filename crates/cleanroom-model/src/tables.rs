@@ -33,6 +33,9 @@ pub type DocumentSwitchKey =
 /// if none), so that launchers of different runs have nothing in common.
 pub type DelegateKey = Pair<ContractId, Pair<Identifier, Pair<Identifier, Pair<Identifier, String>>>>;
 
+/// Key of a run's delegate: contract, run, type, id.
+pub type RunDelegateKey = Pair<ContractId, Pair<RunId, Pair<Identifier, Identifier>>>;
+
 /// Key of an event: contract, scope (may be empty), series id, [`sequence`].
 pub type EventKey = Pair<ContractId, Pair<String, Pair<Identifier, String>>>;
 
@@ -52,6 +55,9 @@ declared! {
     USER_PROPOSALS: Identifier => Json<UserProposal> = "public:user_proposals";
     /// Policies that admitted workloads set for others. Removed with their last claim.
     DELEGATES: DelegateKey => Json<Delegate> = "public:cleanroom_delegates";
+    /// Host data that launchers let in for one run, key (contract, run, delegate type, id): what a
+    /// run's launcher did is listed with the run. Values are added and never taken away.
+    RUN_DELEGATES: RunDelegateKey => Json<RunDelegate> = "public:run_delegates";
     /// Events that workloads recorded. Never removed.
     EVENTS: EventKey => Json<EventRow> = "public:events";
     /// The latest event of each series.
@@ -60,6 +66,9 @@ declared! {
     RELEASES: Pair<ContractId, String> => Json<Release> = "public:releases";
     /// Refusals of the current minute, by contract (decision 23).
     REFUSAL_COUNTS: ContractId => Json<RefusalCount> = "public:refusal_counts";
+    /// Refusals of the current minute by who was refused, key (contract, Unix minute in ten digits,
+    /// hex SHA-256 of policy type, chip and host data). Rows of earlier minutes are swept.
+    REFUSAL_SOURCES: Pair<ContractId, Pair<String, String>> => Json<SourceCount> = "public:refusal_sources";
     /// Verdicts on runs. Never removed: the same run id always has the same answer.
     RUNS: Pair<ContractId, RunId> => Json<RunVerdict> = "public:runs";
     /// Public halves of token signing keys, key (issuer, key id). Removed when tokens of a
@@ -74,6 +83,27 @@ declared! {
 }
 
 const _: () = assert!(matches!(SECRETS.visibility(), Visibility::Private));
+
+/// The issuer address of a tenant and since when it stands: what a member set, else what a user set.
+///
+/// # Errors
+///
+/// [`kv::TableError`] if the table cannot be read.
+pub fn tenant_issuer(
+    state: &(impl kv::Read + ?Sized),
+    tenant: &str,
+) -> Result<Option<kv::Versioned<String>>, kv::TableError> {
+    for kind in ["member", "user"] {
+        let kind: Identifier = kind.parse().expect("kinds are identifiers");
+        if let Some(row) = TENANT_ISSUERS.get_versioned(state, &Pair(kind, tenant.to_owned()))? {
+            return Ok(Some(kv::Versioned {
+                value: row.value.0,
+                version: row.version,
+            }));
+        }
+    }
+    Ok(None)
+}
 
 /// Sortable key of the event that a transaction writes: its seqno in 20 digits.
 #[must_use]
@@ -172,6 +202,22 @@ pub struct Delegate {
     pub allow_static_evidence: bool,
 }
 
+/// Host data that a launcher lets in for one run and one purpose. Everything else that its workloads
+/// must show is in the alternative, as members have it at the time.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RunDelegate {
+    /// Kind of evidence.
+    pub policy_type: PolicyType,
+    /// The alternative of role `pod` that says that it is delegable.
+    pub alternative: Identifier,
+    /// Hex host data.
+    pub host_data: Vec<String>,
+    /// For token subjects: audiences that may be asked for, of those that the run lists.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub audiences: Vec<String>,
+}
+
 /// An event.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct EventRow {
@@ -207,7 +253,8 @@ pub struct Release {
     /// Of refusals: the error code.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
-    /// Of refusals: the claim or the consent that failed first.
+    /// Of refusals: the claim or the consent that failed first. Of a launcher's delegates: whom it
+    /// let in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<JsonValue>,
     /// Kind of evidence.
@@ -235,6 +282,15 @@ pub struct RefusalCount {
     pub recorded: u32,
     /// Refusals that were only counted, since the beginning.
     pub suppressed: u64,
+}
+
+/// Refusals of one platform, chip and host data within one minute.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct SourceCount {
+    /// Recorded as events.
+    pub recorded: u32,
+    /// Only counted.
+    pub suppressed: u32,
 }
 
 /// The answer to a run id.

@@ -10,6 +10,7 @@ use cleanroom_model::analytics::{
     DatasetDocument, DateRange, Encryption, FailureCode, PrivacyPolicy, QueryDocument, ViewName,
 };
 use cleanroom_model::api::{DocumentState, RunForPod, UserDocument};
+use cleanroom_model::policy::TokenGrant;
 use cleanroom_model::tables::{DocumentUse, RunDocument, RunRecord};
 use cleanroom_model::{ContractId, RunId};
 use model::Digest;
@@ -62,10 +63,18 @@ impl Part {
         }
     }
 
-    /// Subject of the tokens that its owner's relying party accepts.
+    /// Subject of the tokens that its owner's relying party accepts: contract and owner, joined by
+    /// what no identifier holds, so that no other pair has the same. The reference joins them by
+    /// `-`; that form is asked for only where the run was granted it and not the other.
     #[must_use]
-    pub fn token_subject(&self, contract: &ContractId) -> String {
-        format!("{contract}-{}", self.owner)
+    pub fn token_subject(&self, contract: &ContractId, granted: &[TokenGrant]) -> String {
+        let subject = format!("{contract}/{}", self.owner);
+        let joined = format!("{contract}-{}", self.owner);
+        let is_granted = |wanted: &str| granted.iter().any(|grant| grant.sub == wanted);
+        if !is_granted(&subject) && is_granted(&joined) {
+            return joined;
+        }
+        subject
     }
 }
 
@@ -293,7 +302,19 @@ mod tests {
     fn a_run_is_what_record_and_documents_say() {
         let plan = plan(&released(GOOD)).unwrap();
         assert_eq!(plan.inputs.len(), 1);
-        assert_eq!(plan.sink.token_subject(&"c".parse().unwrap()), "c-owner");
+        let contract: ContractId = "c".parse().unwrap();
+        let grants = |subjects: &[&str]| -> Vec<TokenGrant> {
+            let grant = |sub: &&str| serde_json::from_value(json!({"sub": sub, "aud": ["a"]})).unwrap();
+            subjects.iter().map(grant).collect()
+        };
+        for (granted, subject) in [
+            (&[][..], "c/owner"),
+            (&["c/owner", "c-owner"], "c/owner"),
+            (&["c-other"], "c/owner"),
+            (&["c-owner"], "c-owner"),
+        ] {
+            assert_eq!(plan.sink.token_subject(&contract, &grants(granted)), subject);
+        }
     }
 
     #[test]

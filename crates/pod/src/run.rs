@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use cleanroom_model::analytics::{Date, FailureCode, JobEvent};
+use cleanroom_model::policy::TokenGrant;
 use tokio::sync::{Notify, mpsc};
 use zeroize::Zeroizing;
 
@@ -80,7 +81,7 @@ async fn attempt(
     let sink_key = fetch_key(ledger, &plan, &plan.sink).await?;
     report(&step("KEYS_RELEASED"));
     for part in plan.inputs.iter().chain([&plan.sink]) {
-        show_token(ledger, part).await?;
+        show_token(ledger, part, &plan.record.tokens).await?;
     }
     report(&step("STORE_IDENTITIES_CONFIRMED"));
     let inputs = open_inputs(&plan, &keys).await?;
@@ -162,12 +163,15 @@ async fn fetch_key(ledger: &Ledger, plan: &Plan, part: &Part) -> Result<Option<D
 }
 
 /// Gets the token that a store's provider asks for, and shows it there.
-async fn show_token(ledger: &Ledger, part: &Part) -> Result<(), RunError> {
+async fn show_token(ledger: &Ledger, part: &Part, granted: &[TokenGrant]) -> Result<(), RunError> {
     let Some(identity) = &part.identity else {
         return Ok(());
     };
     let token = ledger
-        .token(&part.token_subject(ledger.contract()), &identity.audience)
+        .token(
+            &part.token_subject(ledger.contract(), granted),
+            &identity.audience,
+        )
         .await?;
     identity.exchange(&token).await
 }

@@ -8,13 +8,14 @@
 use cleanroom_model::error_codes::ErrorCode;
 use cleanroom_model::ids::{ContractId, Identifier, RunId};
 use cleanroom_model::policy::WorkloadRole;
-use cleanroom_model::tables::USED_NONCES;
+use cleanroom_model::tables::{Delegate, USED_NONCES};
 use kv::{Unit, Write};
 use serde_json::Value as JsonValue;
 
 use crate::alternatives::{self, AdmittedBy, Asked};
 use crate::contracts;
-use crate::matching::{HOST_DATA, Presented};
+use crate::floors;
+use crate::matching::{CHIP_ID, HOST_DATA, Presented};
 use crate::proof::{self, Body, Proof};
 use crate::releases::{self, Purpose, Subject};
 use crate::reply::Refusal;
@@ -24,9 +25,12 @@ pub(crate) use crate::proof::Binding;
 
 /// A workload whose evidence verified, binds the key that speaks, and satisfies the policy.
 /// Made here and nowhere else.
+#[derive(Clone)]
 pub(crate) struct Admitted {
     pub(crate) contract: ContractId,
     pub(crate) by: AdmittedBy,
+    /// The delegate that lets it in for this purpose beside the alternative that does, and its name.
+    also: Option<(Delegate, String)>,
     pub(crate) subject: Subject,
     /// The run that the path or the workload names.
     pub(crate) run_id: Option<RunId>,
@@ -47,6 +51,32 @@ impl Admitted {
             AdmittedBy::Alternative(placed) => placed.policy.role,
             AdmittedBy::Delegate(delegate) => delegate.run_id.as_ref().map(|_| WorkloadRole::Pod),
         }
+    }
+
+    /// What `judge` finds by the rule that admits the workload or, if that is not enough, by the
+    /// delegate that admits it too: delegates extend access for their purpose and restrict nothing.
+    /// `judge` gives reasons on policy grounds; the first leaves its trace.
+    pub(crate) fn judged<T>(
+        self,
+        call: &Call<'_>,
+        changes: &mut dyn Write,
+        purpose: Purpose<'_>,
+        judge: impl Fn(&Self) -> Result<T, Refusal>,
+    ) -> Result<(Self, T), Refusal> {
+        let refusal = match judge(&self) {
+            Ok(found) => return Ok((self, found)),
+            Err(refusal) if refusal.code == ErrorCode::InternalError => return Err(refusal),
+            Err(refusal) => refusal,
+        };
+        if let Some((delegate, name)) = self.also.clone() {
+            let mut other = self.clone();
+            other.by = AdmittedBy::Delegate(delegate);
+            other.subject.alternative = Some(name);
+            if let Ok(found) = judge(&other) {
+                return Ok((other, found));
+            }
+        }
+        Err(self.refuse(call, changes, purpose, refusal))
     }
 
     /// A refusal on policy grounds: leaves a trace and uses up the nonce.
@@ -130,7 +160,15 @@ pub(crate) fn admit(
         delegate,
         roles,
     };
-    let (by, name) = match alternatives::choose(call, &alternatives, &asked)? {
+    let chosen = match floors::unmet(call, proof.policy_type, &proof.evidence)? {
+        Some(unmet) => Err(Refusal::new(
+            ErrorCode::VerifySnpAttestationFailed,
+            "The platform's firmware is below the service's minimum TCB version.",
+        )
+        .with_details(vec![unmet.detail()])),
+        None => alternatives::choose(call, &alternatives, &asked)?,
+    };
+    let alternatives::Chosen { by, name, also } = match chosen {
         Ok(chosen) => chosen,
         Err(refusal) => {
             if alternatives.is_empty() && contracts::accepted(call, &contract)?.is_none() {
@@ -151,6 +189,7 @@ pub(crate) fn admit(
     let admitted = Admitted {
         contract,
         by,
+        also,
         subject: Subject {
             alternative: Some(name),
             ..subject
@@ -181,16 +220,15 @@ fn named_run(call: &Call<'_>, body: &Body) -> Result<Option<RunId>, Refusal> {
 }
 
 fn subject_of(proof: &Proof) -> Subject {
-    let host_data = proof
-        .evidence
-        .claims
-        .get(HOST_DATA)
-        .and_then(JsonValue::as_str)
-        .unwrap_or_default();
+    let text = |claim: &str| {
+        let value = proof.evidence.claims.get(claim);
+        value.and_then(JsonValue::as_str).unwrap_or_default().to_owned()
+    };
     Subject {
         policy_type: proof.policy_type,
         alternative: None,
-        host_data: host_data.to_owned(),
+        host_data: text(HOST_DATA),
+        chip: text(CHIP_ID),
         evidence_digest: hex::encode(&proof.evidence.evidence_digest),
         static_evidence: proof.nonce.is_none(),
     }

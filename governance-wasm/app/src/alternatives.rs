@@ -4,11 +4,11 @@
 use cleanroom_model::error_codes::ErrorCode;
 use cleanroom_model::governance::CLEAN_ROOM_POLICIES;
 use cleanroom_model::ids::{ContractId, Identifier, RunId};
-use cleanroom_model::policy::{PolicyAlternative, PolicyType, WorkloadRole};
-use cleanroom_model::tables::{DELEGATES, Delegate, DelegateKey, RUNS, RunVerdict};
+use cleanroom_model::policy::{PolicyAlternative, PolicyType, VotedGrant, WorkloadRole};
+use cleanroom_model::tables::{DELEGATES, Delegate, DelegateKey, RUN_DELEGATES, RUNS, RunVerdict};
 use kv::Pair;
 
-use crate::matching::{Mismatch, Presented, Rule, mismatches};
+use crate::matching::{HOST_DATA, Mismatch, Presented, Rule, mismatches};
 use crate::proof::{POLICY_MISSING, StaticRule};
 use crate::reply::Refusal;
 use crate::request::Call;
@@ -47,6 +47,15 @@ pub(crate) fn of_contract(call: &Call<'_>, contract: &ContractId) -> Result<Vec<
         .collect())
 }
 
+/// What members granted tokens for, in any alternative.
+pub(crate) fn voted_grants(call: &Call<'_>, contract: &ContractId) -> Result<Vec<VotedGrant>, Refusal> {
+    let alternatives = of_contract(call, contract)?;
+    Ok(alternatives
+        .into_iter()
+        .flat_map(|placed| placed.policy.tokens)
+        .collect())
+}
+
 /// What a workload asks for, and with what.
 pub(crate) struct Asked<'a> {
     pub(crate) contract: &'a ContractId,
@@ -82,28 +91,49 @@ pub(crate) fn static_rule(alternatives: &[Placed], policy_type: PolicyType) -> S
     StaticRule::Refused
 }
 
-/// By which rule the workload comes in and the rule's name, or the refusal with all that stands in
+/// By which rule a workload comes in.
+pub(crate) struct Chosen {
+    pub(crate) by: AdmittedBy,
+    /// The rule's name.
+    pub(crate) name: String,
+    /// The delegate of its purpose that lets it in beside that rule, and its name.
+    pub(crate) also: Option<(Delegate, String)>,
+}
+
+/// By which rule the workload comes in, or the refusal with all that stands in
 /// the way. The outer error is a failure to read.
 pub(crate) fn choose(
     call: &Call<'_>,
     alternatives: &[Placed],
     asked: &Asked<'_>,
-) -> Result<Result<(AdmittedBy, String), Refusal>, Refusal> {
+) -> Result<Result<Chosen, Refusal>, Refusal> {
+    let delegated = match asked.delegate.filter(|_| has_evidence_policy(alternatives)) {
+        Some((kind, id)) => {
+            let name = format!("delegate:{kind}/{id}");
+            delegate(call, alternatives, asked, kind, id, &name)?.map(|delegate| (delegate, name))
+        }
+        None => Err(Vec::new()),
+    };
     let mut found = match satisfied(alternatives, asked) {
         Ok(satisfied) => {
             let best = best(call, &satisfied, asked)?;
-            return Ok(Ok((AdmittedBy::Alternative(best.clone()), best.id.to_string())));
+            return Ok(Ok(Chosen {
+                by: AdmittedBy::Alternative(best.clone()),
+                name: best.id.to_string(),
+                also: delegated.ok(),
+            }));
         }
         Err(found) => found,
     };
-    if has_evidence_policy(alternatives)
-        && let Some((kind, id)) = asked.delegate
-    {
-        let name = format!("delegate:{kind}/{id}");
-        match delegate(call, alternatives, asked, kind, id, &name)? {
-            Ok(delegate) => return Ok(Ok((AdmittedBy::Delegate(delegate), name))),
-            Err(missed) => found.extend(missed),
+    match delegated {
+        Ok((delegate, name)) => {
+            return Ok(Ok(Chosen {
+                by: AdmittedBy::Delegate(delegate),
+                name,
+                also: None,
+            }));
         }
+        Err(missed) => found.extend(missed),
     }
     if found.is_empty() {
         let types = for_evidence(alternatives).map(|a| a.policy_type);
@@ -188,6 +218,12 @@ fn delegate(
     name: &str,
 ) -> Result<Result<Delegate, Vec<Mismatch>>, Refusal> {
     let mut missed = Vec::new();
+    if let Some(run) = asked.run {
+        match run_delegate(call, alternatives, asked, run, (kind, id), name)? {
+            Ok(delegate) => return Ok(Ok(delegate)),
+            Err(found) => missed.extend(found),
+        }
+    }
     let runs = asked.run.map(Some).into_iter().chain([None]);
     for run in runs {
         let key = delegate_key(asked.contract, kind, id, asked.policy_type, run);
@@ -209,6 +245,69 @@ fn delegate(
         missed.extend(found);
     }
     Ok(Err(missed))
+}
+
+/// The alternative of role `pod` that members let launchers choose host data for, if this is one.
+pub(crate) fn delegable<'a>(
+    alternatives: &'a [Placed],
+    policy_type: PolicyType,
+    id: &Identifier,
+) -> Option<&'a Placed> {
+    alternatives.iter().find(|placed| {
+        let is_named = placed.policy_type == policy_type && placed.id == *id;
+        is_named && placed.policy.role == Some(WorkloadRole::Pod) && placed.policy.delegable
+    })
+}
+
+/// Whether an alternative of role `launcher` is about this host data.
+pub(crate) fn is_launchers(alternatives: &[Placed], host_data: &str) -> bool {
+    alternatives
+        .iter()
+        .filter(|placed| placed.policy.role == Some(WorkloadRole::Launcher))
+        .filter_map(|placed| placed.policy.claims.get(HOST_DATA))
+        .flatten()
+        .any(|value| value.as_str() == Some(host_data))
+}
+
+/// What the run's launcher let in for this purpose: its host data on the claims that the
+/// alternative has now.
+fn run_delegate(
+    call: &Call<'_>,
+    alternatives: &[Placed],
+    asked: &Asked<'_>,
+    run: &RunId,
+    (kind, id): (&Identifier, &Identifier),
+    name: &str,
+) -> Result<Result<Delegate, Vec<Mismatch>>, Refusal> {
+    let purpose = Pair(run.clone(), Pair(kind.clone(), id.clone()));
+    let Some(row) = RUN_DELEGATES.get(call.state, &Pair(asked.contract.clone(), purpose))? else {
+        return Ok(Err(Vec::new()));
+    };
+    let delegated = row.0;
+    let named = delegable(alternatives, delegated.policy_type, &delegated.alternative);
+    let Some(placed) = named.filter(|placed| placed.policy_type == asked.policy_type) else {
+        return Ok(Err(Vec::new()));
+    };
+    let mut claims = placed.policy.claims.clone();
+    let host_data = delegated.host_data.into_iter();
+    let host_data = host_data.filter(|value| !is_launchers(alternatives, value));
+    claims.insert(HOST_DATA.to_owned(), host_data.map(Into::into).collect());
+    let rule = Rule {
+        name: name.to_owned(),
+        policy_type: placed.policy_type,
+        claims: &claims,
+        allow_static: placed.policy.allow_static_evidence,
+    };
+    let missed = mismatches(&rule, &asked.presented);
+    if !missed.is_empty() {
+        return Ok(Err(missed));
+    }
+    Ok(Ok(Delegate {
+        claims,
+        run_id: Some(run.clone()),
+        audiences: delegated.audiences,
+        allow_static_evidence: placed.policy.allow_static_evidence,
+    }))
 }
 
 /// Most mismatches told to the caller.

@@ -1,5 +1,6 @@
 //! Delegate policies: an admitted workload lets others in, for one purpose (`governance-api.md`
-//! §14). Launchers may do so only for a run they had admitted.
+//! §14). Launchers do so for a live run that they had admitted, and choose nothing but host data:
+//! all other claims are those of an alternative that members made delegable.
 
 use std::collections::BTreeSet;
 
@@ -7,10 +8,10 @@ use cleanroom_model::actions::Change;
 use cleanroom_model::api::SetDelegate;
 use cleanroom_model::claims::{add_claims, parse_claims, remove_claims, union_claims};
 use cleanroom_model::error_codes::ErrorCode;
-use cleanroom_model::ids::{ContractId, Identifier};
+use cleanroom_model::ids::{ContractId, Identifier, RunId};
 use cleanroom_model::policy::{ALLOW_ALL_HOST_DATA, Claims, PolicyType, WorkloadRole};
-use cleanroom_model::tables::{DELEGATES, Delegate};
-use kv::{Json, Write};
+use cleanroom_model::tables::{DELEGATES, Delegate, RUN_DELEGATES, RunDelegate};
+use kv::{Json, Pair, Write};
 use serde_json::{Value as JsonValue, json};
 
 use crate::admission::{self, Admitted, Binding};
@@ -19,12 +20,13 @@ use crate::caller;
 use crate::launcher::Launcher;
 use crate::matching::HOST_DATA;
 use crate::permit::permit;
-use crate::releases::Purpose;
+use crate::releases::{self, Purpose};
 use crate::reply::{Answer, Refusal, Reply};
 use crate::request::Call;
 use crate::run_state;
 
-/// `GET /contracts/{contractId}/cleanroompolicy/delegates`
+/// `GET /contracts/{contractId}/cleanroompolicy/delegates`: those of no particular launcher by
+/// type and id, then what launchers let in, run by run.
 pub(crate) fn list(call: &Call<'_>) -> Answer {
     caller::known(call)?;
     let contract: ContractId = call.id("contractId")?;
@@ -33,11 +35,24 @@ pub(crate) fn list(call: &Call<'_>) -> Answer {
         .into_iter()
         .map(|row| (row.key.1.0, row.key.1.1.0))
         .collect();
-    let value: Vec<JsonValue> = distinct
+    let mut value: Vec<JsonValue> = distinct
         .into_iter()
         .map(|(kind, id)| json!({ "delegateType": kind, "delegateId": id }))
         .collect();
+    for row in RUN_DELEGATES.rows_with_prefix(call.state, &contract.key_prefix())? {
+        value.push(run_delegate_view(row.key.1, &row.value.0));
+    }
     Reply::json(&json!({ "value": value }))
+}
+
+fn run_delegate_view(
+    Pair(run, Pair(kind, id)): Pair<RunId, Pair<Identifier, Identifier>>,
+    delegate: &RunDelegate,
+) -> JsonValue {
+    json!({
+        "delegateType": kind, "delegateId": id, "runId": run, "policyType": delegate.policy_type,
+        "alternative": delegate.alternative, "hostData": delegate.host_data, "audiences": delegate.audiences,
+    })
 }
 
 /// `POST /contracts/{contractId}/cleanroompolicy/delegates/{delegateType}/{delegateId}`
@@ -51,6 +66,12 @@ pub(crate) fn read(call: &Call<'_>) -> Answer {
     let mut union = Claims::new();
     for row in DELEGATES.rows_with_prefix(call.state, &prefix)? {
         union_claims(&mut union, row.value.0.claims);
+    }
+    for row in RUN_DELEGATES.rows_with_prefix(call.state, &contract.key_prefix())? {
+        if row.key.1.1 == Pair(kind.clone(), id.clone()) {
+            let host_data = row.value.0.host_data.into_iter().map(JsonValue::from);
+            union_claims(&mut union, [(HOST_DATA.to_owned(), host_data.collect())].into());
+        }
     }
     Reply::json(&json!({ "claims": union }))
 }
@@ -78,12 +99,18 @@ pub(crate) fn put(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
             format!("data is not a delegate policy: {e}"),
         )
     })?;
+    if admitted.role() == Some(WorkloadRole::Launcher) {
+        return put_for_run(call, changes, &admitted, purpose, Pair(kind, id), sent);
+    }
     let policy_type = sent.policy_type.unwrap_or_default();
+    if sent.alternative.is_some() {
+        return Err(Refusal::new(
+            ErrorCode::InvalidPolicy,
+            "alternative goes with delegates of launchers; name all claims",
+        ));
+    }
     let claims = checked_claims(call, policy_type, &sent)?;
     let key = alternatives::delegate_key(&admitted.contract, &kind, &id, policy_type, sent.run_id.as_ref());
-    if admitted.role() == Some(WorkloadRole::Launcher) {
-        check_launcher(call, changes, &admitted, purpose, &sent)?;
-    }
     let allow_static = matches!(
         &admitted.by, AdmittedBy::Alternative(placed) if placed.policy.allow_static_evidence
     );
@@ -145,25 +172,134 @@ fn checked_claims(call: &Call<'_>, policy_type: PolicyType, sent: &SetDelegate) 
     Ok(claims)
 }
 
-/// A launcher delegates for its own runs only; what others set for theirs, or for no run, has other
-/// keys.
-fn check_launcher(
+/// Most host data, and most audiences, that a launcher adds to one delegate of a run.
+const RUN_DELEGATE_VALUES_MAX: usize = 64;
+
+/// A launcher lets host data in for a live run of its own, for one purpose: on all other claims of
+/// the run's alternative, which members made delegable. So whatever it names here is still bound by
+/// what they voted, and it can take nothing back that others have seen.
+fn put_for_run(
     call: &Call<'_>,
     changes: &mut dyn Write,
     admitted: &Admitted,
     purpose: Purpose<'_>,
+    id: Pair<Identifier, Identifier>,
+    sent: SetDelegate,
+) -> Answer {
+    let (run, policy_type, alternative) = match grounds(call, admitted, &sent) {
+        Ok(found) => found,
+        Err(refusal) if refusal.code == ErrorCode::InternalError => return Err(refusal),
+        Err(refusal) => return Err(admitted.refuse(call, changes, purpose, refusal)),
+    };
+    let host_data = named_host_data(call, policy_type, &sent)?;
+    let alternatives = alternatives::of_contract(call, &admitted.contract)?;
+    if host_data
+        .iter()
+        .any(|value| alternatives::is_launchers(&alternatives, value))
+    {
+        let refusal = not_delegable("this host data is a launcher's, and launchers get nothing of pods");
+        return Err(admitted.refuse(call, changes, purpose, refusal));
+    }
+    let key = Pair(admitted.contract.clone(), Pair(run, id));
+    let known = RUN_DELEGATES.get(call.state, &key)?.map(|row| row.0);
+    let mut delegate = known.unwrap_or_else(|| RunDelegate {
+        policy_type,
+        alternative: alternative.clone(),
+        host_data: Vec::new(),
+        audiences: Vec::new(),
+    });
+    let detail = json!({
+        "alternative": alternative, "policyType": policy_type, "hostData": host_data,
+        "audiences": sent.audiences,
+    });
+    add_new(&mut delegate.host_data, host_data);
+    add_new(&mut delegate.audiences, sent.audiences);
+    if delegate.host_data.len().max(delegate.audiences.len()) > RUN_DELEGATE_VALUES_MAX {
+        return Err(Refusal::new(
+            ErrorCode::InvalidPolicy,
+            format!("a delegate of a run has at most {RUN_DELEGATE_VALUES_MAX} host data and audiences"),
+        ));
+    }
+    RUN_DELEGATES.put(changes, &key, &Json(delegate))?;
+    releases::delegated(
+        call,
+        changes,
+        &admitted.contract,
+        &admitted.subject,
+        &key.1.0,
+        purpose,
+        detail,
+    )?;
+    Ok(Reply::empty())
+}
+
+fn add_new(stored: &mut Vec<String>, added: Vec<String>) {
+    for value in added {
+        if !stored.contains(&value) {
+            stored.push(value);
+        }
+    }
+}
+
+fn not_delegable(why: &str) -> Refusal {
+    Refusal::new(ErrorCode::RoleNotAllowed, why.to_owned())
+}
+
+/// The run, and the alternative that a launcher's delegate stands on.
+fn grounds(
+    call: &Call<'_>,
+    admitted: &Admitted,
     sent: &SetDelegate,
-) -> Result<(), Refusal> {
-    let refusal = match &sent.run_id {
-        None => Refusal::new(
+) -> Result<(RunId, PolicyType, Identifier), Refusal> {
+    let run = sent.run_id.as_ref().ok_or_else(|| {
+        Refusal::new(
             ErrorCode::RunIdMissing,
             "a launcher's delegate names its run (runId)",
-        ),
-        Some(run) => match run_state::admitted_run(call, &admitted.contract, run)? {
-            Ok(record) if Launcher::of(admitted).has_admitted(&record) => return Ok(()),
-            Ok(_) => Refusal::new(ErrorCode::RunNotAdmitted, "another launcher admitted that run"),
-            Err(refusal) => refusal,
-        },
-    };
-    Err(admitted.refuse(call, changes, purpose, refusal))
+        )
+    })?;
+    let record = run_state::admitted_run(call, &admitted.contract, run)??;
+    if !Launcher::of(admitted).has_admitted(&record) {
+        return Err(Refusal::new(
+            ErrorCode::RunNotAdmitted,
+            "another launcher admitted that run",
+        ));
+    }
+    run_state::require_live(call, &admitted.contract, &record)?;
+    if sent.change == Change::Remove {
+        return Err(not_delegable(
+            "a launcher's delegates are added and end with their run; none is taken away",
+        ));
+    }
+    let named = sent.alternative.as_ref().ok_or_else(|| {
+        not_delegable("a launcher's delegate names the alternative whose claims it takes over")
+    })?;
+    let policy_type = record.pod_policy_type;
+    if !record.is_pod(policy_type, named) || sent.policy_type.is_some_and(|sent| sent != policy_type) {
+        return Err(not_delegable("a delegate is of the alternative of its run's pod"));
+    }
+    let alternatives = alternatives::of_contract(call, &admitted.contract)?;
+    if alternatives::delegable(&alternatives, policy_type, named).is_none() {
+        return Err(not_delegable(
+            "members have not said that this alternative of role pod is delegable",
+        ));
+    }
+    Ok((run.clone(), policy_type, named.clone()))
+}
+
+/// The host data that a launcher names, and it names nothing else.
+fn named_host_data(
+    call: &Call<'_>,
+    policy_type: PolicyType,
+    sent: &SetDelegate,
+) -> Result<Vec<String>, Refusal> {
+    let mut claims = checked_claims(call, policy_type, sent)?;
+    let host_data = claims.remove(HOST_DATA).unwrap_or_default();
+    if !claims.is_empty() || host_data.is_empty() {
+        return Err(Refusal::new(
+            ErrorCode::InvalidPolicy,
+            "a launcher's delegate names host data and takes all other claims over",
+        ));
+    }
+    let texts = host_data.iter().filter_map(JsonValue::as_str);
+    Ok(texts.map(ToOwned::to_owned).collect())
 }

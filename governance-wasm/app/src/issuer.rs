@@ -14,6 +14,7 @@ use serde::Deserialize;
 use serde_json::{Value as JsonValue, json};
 
 use crate::caller;
+use crate::contracts;
 use crate::issuer_keys::{self, CACHE_SECONDS};
 use crate::reply::{Answer, Refusal, Reply};
 use crate::request::Call;
@@ -172,30 +173,56 @@ pub(crate) struct Signer {
     pub(crate) issuer_url: String,
 }
 
-/// The signer for a contract: its own issuer, else the shared one, whose address may be a
-/// tenant's.
+/// Whose key signs a contract's tokens.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Issuing {
+    /// The contract's own: it speaks for this contract alone.
+    Own,
+    /// The one that contracts without their own share. Relying parties cannot tell whose token it
+    /// is, so it signs what all members agreed to, or nothing.
+    Shared,
+}
+
+impl Issuing {
+    /// The issuer of a contract.
+    ///
+    /// # Errors
+    ///
+    /// `OidcIssuerNotEnabled` for a contract without an issuer of its own that only some members
+    /// decide: its voters could otherwise sign in everybody's name. A list of all members is a list:
+    /// members come and go.
+    pub(crate) fn of(call: &Call<'_>, contract: &ContractId) -> Result<Self, Refusal> {
+        if issuer(call, &issuer_key(Some(contract)))?.is_some() {
+            return Ok(Self::Own);
+        }
+        let decided_by_all =
+            contracts::accepted(call, contract)?.is_some_and(|contract| contract.required_members.is_none());
+        if decided_by_all {
+            return Ok(Self::Shared);
+        }
+        Err(Refusal::new(
+            ErrorCode::OidcIssuerNotEnabled,
+            "the shared issuer signs only for contracts that all active members decide; enable one for this contract",
+        ))
+    }
+}
+
+/// The signer for a contract. `tenant_url` is the address that members voted for a tenant; only
+/// the shared issuer has such.
 pub(crate) fn signer(
     call: &Call<'_>,
     contract: &ContractId,
-    tenant: Option<&str>,
+    issuing: Issuing,
+    tenant_url: Option<String>,
 ) -> Result<Signer, Refusal> {
-    let own = issuer_key(Some(contract));
-    let (scope, issuer, shared) = match issuer(call, &own)? {
-        Some(issuer) => (own, Some(issuer), false),
-        None => (issuer_key(None), issuer(call, &issuer_key(None))?, true),
+    let scope = match issuing {
+        Issuing::Own => issuer_key(Some(contract)),
+        Issuing::Shared => issuer_key(None),
     };
+    let issuer = issuer(call, &scope)?;
     let kid = issuer_keys::signing(call, &scope)?;
-    let mut url = None;
-    if let Some(tenant) = tenant.filter(|_| shared) {
-        for kind in [ApproverKind::Member, ApproverKind::User] {
-            if url.is_none() {
-                url = TENANT_ISSUERS
-                    .get(call.state, &tenant_key(kind, tenant))?
-                    .map(|row| row.0);
-            }
-        }
-    }
-    let issuer_url = url
+    let issuer_url = tenant_url
+        .filter(|_| issuing == Issuing::Shared)
         .or_else(|| issuer.and_then(|issuer| issuer.issuer_url))
         .ok_or_else(|| {
             Refusal::new(

@@ -15,6 +15,7 @@ mod dispatch;
 mod document_state;
 mod documents;
 mod events;
+mod floors;
 mod frozen;
 mod host_services;
 mod issuer;

@@ -1,8 +1,9 @@
 //! Whether verified claims satisfy a policy: every constrained claim must be present with one of
-//! its accepted values, exactly. A policy without claims admits nobody.
+//! its accepted values, exactly, or reach its minimum. A policy without claims admits nobody.
 //!
 //! Source: `attestation-secrets-oidc.md` §1.6, §1.10; decisions 8, 17, 23.
 
+use cleanroom_model::claims::accepts;
 use cleanroom_model::policy::{ALLOW_ALL_HOST_DATA, Claims, PolicyType};
 use serde_json::{Value as JsonValue, json};
 
@@ -10,6 +11,9 @@ use crate::host_services::VerifiedEvidence;
 
 /// Claim that carries the digest of what was launched with a container group.
 pub(crate) const HOST_DATA: &str = "x-ms-sevsnpvm-hostdata";
+/// Claim that carries the processor's identity.
+pub(crate) const CHIP_ID: &str = "x-ms-sevsnpvm-chip-id";
+const VMPL: &str = "x-ms-sevsnpvm-vmpl";
 const LAUNCH_MEASUREMENT: &str = "x-ms-sevsnpvm-launchmeasurement";
 
 /// What a policy asks for.
@@ -57,6 +61,26 @@ impl Mismatch {
         }
     }
 
+    /// A claim that is not what it must be, by a rule that no alternative has.
+    pub(crate) fn of_claim(
+        rule: &str,
+        claim: &str,
+        expected: Vec<JsonValue>,
+        got: Option<JsonValue>,
+    ) -> Self {
+        Self {
+            code: if got.is_some() {
+                "ClaimRejected"
+            } else {
+                "ClaimMissing"
+            },
+            claim: claim.to_owned(),
+            expected,
+            got,
+            alternative: rule.to_owned(),
+        }
+    }
+
     /// As it goes into `error.details` and the event.
     pub(crate) fn detail(&self) -> JsonValue {
         json!({
@@ -95,6 +119,11 @@ pub(crate) fn mismatches(rule: &Rule<'_>, presented: &Presented<'_>) -> Vec<Mism
             vec![json!("verified endorsements of the launch measurement")],
         );
     }
+    // Code at a lower level than the guest's own shares the machine's report; who wants it says so.
+    let own_level = evidence.claims.get(VMPL).and_then(JsonValue::as_u64) == Some(0);
+    if rule.policy_type == PolicyType::SnpCaci && !rule.claims.contains_key(VMPL) && !own_level {
+        add("ClaimRejected", VMPL, vec![json!(0)]);
+    }
     if presented.is_static && !rule.allow_static {
         add("ClaimMissing", "nonce", vec![json!("a nonce of this service")]);
     }
@@ -111,7 +140,7 @@ pub(crate) fn claim_mismatches<'a>(
     let mut found = Vec::new();
     for (name, accepted) in policy {
         let got = get(name);
-        if got.is_some_and(|value| accepted.contains(value)) {
+        if got.is_some_and(|value| accepts(accepted, value)) {
             continue;
         }
         found.push(Mismatch {
@@ -146,7 +175,12 @@ mod tests {
         VerifiedEvidence {
             platform: "snp-caci".into(),
             report_data: vec![0; 64],
-            claims: serde_json::from_value(claims).unwrap(),
+            claims: {
+                let mut claims: std::collections::BTreeMap<String, JsonValue> =
+                    serde_json::from_value(claims).unwrap();
+                claims.entry(VMPL.to_owned()).or_insert(json!(0));
+                claims
+            },
             evidence_digest: vec![0; 32],
             uvm_endorsed: true,
             quote_nonce: Vec::new(),
@@ -199,6 +233,34 @@ mod tests {
             claims,
             &["ClaimRejected x-ms-sevsnpvm-hostdata", "ClaimRejected a"],
         );
+    }
+
+    #[test]
+    fn a_container_group_matches_its_own_level_unless_another_is_named() {
+        for level in [1, 2, 3] {
+            check(
+                json!({"a": [1]}),
+                json!({"a": 1, VMPL: level}),
+                &["ClaimRejected x-ms-sevsnpvm-vmpl"],
+            );
+            check(
+                json!({"a": [1], VMPL: [level]}),
+                json!({"a": 1, VMPL: level}),
+                &[],
+            );
+        }
+        check(
+            json!({"a": [1], VMPL: [1]}),
+            json!({"a": 1}),
+            &["ClaimRejected x-ms-sevsnpvm-vmpl"],
+        );
+    }
+
+    #[test]
+    fn a_minimum_is_met_at_n_and_not_at_n_minus_one() {
+        for (svn, found) in [(23, &["ClaimRejected a"][..]), (24, &[]), (25, &[])] {
+            check(json!({"a": [{"min": 24}]}), json!({"a": svn}), found);
+        }
     }
 
     #[test]

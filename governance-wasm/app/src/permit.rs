@@ -52,6 +52,28 @@ pub(crate) fn permit<'a>(
     })
 }
 
+/// [`permit`] for what `allows` finds room for, and what it found: by the rule that admits the
+/// workload, or by the delegate that admits it for this purpose too.
+pub(crate) fn permit_if<'a, T>(
+    call: &Call<'_>,
+    changes: &mut dyn Write,
+    admitted: Admitted,
+    purpose: Purpose<'a>,
+    allows: impl Fn(&Admitted, Option<&RunRecord>) -> Result<T, Refusal>,
+) -> Result<(Permit<'a>, T), Refusal> {
+    let (admitted, (run, found)) = admitted.judged(call, changes, purpose, |admitted| {
+        let run = run_if_pod(call, admitted, Check::Release)?;
+        let found = allows(admitted, run.as_ref())?;
+        Ok((run, found))
+    })?;
+    let permit = Permit {
+        admitted,
+        run,
+        purpose,
+    };
+    Ok((permit, found))
+}
+
 /// Whether an admitted workload may report: pods about their own run.
 pub(crate) fn require_reporter(
     call: &Call<'_>,
@@ -131,14 +153,18 @@ fn run_of(
     purpose: Purpose<'_>,
     check: Check,
 ) -> Result<Option<RunRecord>, Refusal> {
-    if admitted.role() != Some(WorkloadRole::Pod) {
-        return Ok(None);
-    }
-    match permitted(call, admitted, check) {
-        Ok(record) => Ok(Some(record)),
+    match run_if_pod(call, admitted, check) {
+        Ok(run) => Ok(run),
         Err(refusal) if refusal.code == ErrorCode::InternalError => Err(refusal),
         Err(refusal) => Err(admitted.refuse(call, changes, purpose, refusal)),
     }
+}
+
+fn run_if_pod(call: &Call<'_>, admitted: &Admitted, check: Check) -> Result<Option<RunRecord>, Refusal> {
+    if admitted.role() != Some(WorkloadRole::Pod) {
+        return Ok(None);
+    }
+    permitted(call, admitted, check).map(Some)
 }
 
 fn permitted(call: &Call<'_>, admitted: &Admitted, check: Check) -> Result<RunRecord, Refusal> {

@@ -39,6 +39,7 @@ fn views(call: &Call<'_>, contract: &ContractId) -> Result<Vec<AlternativeView>,
             claims: placed.policy.claims,
             role: placed.policy.role,
             allow_static_evidence: placed.policy.allow_static_evidence,
+            delegable: placed.policy.delegable,
             tokens: placed.policy.tokens,
         })
         .collect())

@@ -1,18 +1,22 @@
 //! The trace of what workloads got and were refused (decisions 3, 23, 42).
 //!
-//! One row per transaction. Refusals are rows too, at most [`RECORDED_PER_MINUTE_MAX`] a contract
-//! and minute, so that nobody can fill the ledger by asking; the rest are counted.
+//! One row per transaction. Refusals are rows too, up to a number a minute for each contract,
+//! platform, chip and host data, so that nobody can fill the ledger by asking; the rest are counted.
 
 use cleanroom_model::ids::{ContractId, RunId};
 use cleanroom_model::policy::PolicyType;
-use cleanroom_model::tables::{Outcome, REFUSAL_COUNTS, RELEASES, Release, sequence};
+use cleanroom_model::tables::{Outcome, REFUSAL_COUNTS, REFUSAL_SOURCES, RELEASES, Release, sequence};
 use kv::{Json, Pair, Write};
+use serde_json::Value as JsonValue;
 
 use crate::reply::Refusal;
 use crate::request::Call;
 
-/// Refusals recorded one by one, per contract and minute.
-const RECORDED_PER_MINUTE_MAX: u32 = 60;
+/// Refusals recorded one by one in a minute, per contract, platform, chip and host data. Host data
+/// alone can be had by whoever launches a machine.
+const PER_SOURCE_MAX: u32 = 60;
+/// Refusals of a contract in a minute above which each of those has one row.
+const PER_CONTRACT_MAX: u32 = 600;
 
 /// What a workload wants, for the trace: kind and name.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +31,8 @@ pub(crate) struct Subject {
     pub(crate) policy_type: PolicyType,
     pub(crate) alternative: Option<String>,
     pub(crate) host_data: String,
+    /// Empty on platforms that do not name it.
+    pub(crate) chip: String,
     pub(crate) evidence_digest: String,
     pub(crate) static_evidence: bool,
 }
@@ -65,6 +71,22 @@ pub(crate) fn released(
     Ok(())
 }
 
+/// Records that a launcher let others in, and whom.
+pub(crate) fn delegated(
+    call: &Call<'_>,
+    changes: &mut dyn Write,
+    contract: &ContractId,
+    subject: &Subject,
+    run_id: &RunId,
+    purpose: Purpose<'_>,
+    detail: JsonValue,
+) -> Result<(), Refusal> {
+    let mut release = row(subject, Some(run_id), Outcome::Released, purpose);
+    release.detail = Some(detail);
+    let key = Pair(contract.clone(), sequence(call.request.transaction.seqno));
+    Ok(RELEASES.put(changes, &key, &Json(release))?)
+}
+
 /// Records a refusal on policy grounds, and makes its trace outlive the error status.
 pub(crate) fn refused(
     call: &Call<'_>,
@@ -76,7 +98,7 @@ pub(crate) fn refused(
     refusal: Refusal,
 ) -> Refusal {
     let mut write = || -> Result<(), Refusal> {
-        if count(call, changes, contract)? {
+        if count(call, changes, contract, subject)? {
             let mut release = row(subject, run_id, Outcome::Refused, purpose);
             release.code = Some(refusal.code.as_str().to_owned());
             release.detail = refusal.details.first().cloned();
@@ -95,25 +117,74 @@ pub(crate) fn refused(
 }
 
 /// Counts a refusal; says whether it is to be recorded.
-fn count(call: &Call<'_>, changes: &mut dyn Write, contract: &ContractId) -> Result<bool, Refusal> {
+///
+/// What strangers have for nothing, such as a container group of their own, is counted as theirs:
+/// nobody is silenced by somebody else's refusals. Above the contract's bound everybody's first of
+/// the minute is still written.
+fn count(
+    call: &Call<'_>,
+    changes: &mut dyn Write,
+    contract: &ContractId,
+    subject: &Subject,
+) -> Result<bool, Refusal> {
     let minute = call.now_ms() / 60_000;
-    let mut counted = REFUSAL_COUNTS.get(call.state, contract)?.unwrap_or_default().0;
-    if counted.minute != minute {
-        counted.minute = minute;
-        counted.recorded = 0;
+    let mut all = REFUSAL_COUNTS.get(call.state, contract)?.unwrap_or_default().0;
+    if all.minute != minute {
+        all.minute = minute;
+        all.recorded = 0;
     }
-    let record = counted.recorded < RECORDED_PER_MINUTE_MAX;
-    if record {
-        counted.recorded = counted.recorded.saturating_add(1);
+    let source = format!(
+        "{}\n{}\n{}",
+        subject.policy_type.as_str(),
+        subject.chip,
+        subject.host_data
+    );
+    let source = hex::encode(call.host.sha256(source.as_bytes()));
+    let key = Pair(contract.clone(), Pair(minute_key(minute), source));
+    let mut own = REFUSAL_SOURCES.get(call.state, &key)?.unwrap_or_default().0;
+    let most = if all.recorded < PER_CONTRACT_MAX {
+        PER_SOURCE_MAX
     } else {
-        counted.suppressed = counted.suppressed.saturating_add(1);
+        1
+    };
+    let record = own.recorded < most;
+    if record {
+        own.recorded = own.recorded.saturating_add(1);
+        all.recorded = all.recorded.saturating_add(1);
+    } else {
+        own.suppressed = own.suppressed.saturating_add(1);
+        all.suppressed = all.suppressed.saturating_add(1);
     }
-    REFUSAL_COUNTS.put(changes, contract, &Json(counted))?;
+    REFUSAL_COUNTS.put(changes, contract, &Json(all))?;
+    REFUSAL_SOURCES.put(changes, &key, &Json(own))?;
+    sweep(call, changes, contract, minute)?;
     Ok(record)
 }
 
-/// Whether the next refusal of this minute would be recorded.
-pub(crate) fn has_room(call: &Call<'_>, contract: &ContractId) -> Result<bool, Refusal> {
-    let counted = REFUSAL_COUNTS.get(call.state, contract)?.unwrap_or_default().0;
-    Ok(counted.minute != call.now_ms() / 60_000 || counted.recorded < RECORDED_PER_MINUTE_MAX)
+/// Minutes as text that sorts as they do.
+fn minute_key(minute: u64) -> String {
+    format!("{minute:010}")
+}
+
+/// Rows of earlier minutes removed with each refusal; more than one, so that the table shrinks.
+const SWEPT_ROWS: u32 = 4;
+
+fn sweep(
+    call: &Call<'_>,
+    changes: &mut dyn Write,
+    contract: &ContractId,
+    minute: u64,
+) -> Result<(), Refusal> {
+    let prefix = contract.key_prefix();
+    let mut now = prefix.clone();
+    now.extend(minute_key(minute).into_bytes());
+    for row in call
+        .state
+        .scan(REFUSAL_SOURCES.name(), &prefix, None, SWEPT_ROWS)?
+    {
+        if row.key < now {
+            changes.remove(REFUSAL_SOURCES.name(), &row.key)?;
+        }
+    }
+    Ok(())
 }

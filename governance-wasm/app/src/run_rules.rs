@@ -122,7 +122,7 @@ pub(crate) fn evaluate(
         end_date: range.map(|range| range.end().to_string()),
         parameters,
         secret_ids,
-        tokens: pod.policy.tokens,
+        tokens: pod.policy.tokens.into_iter().map(Into::into).collect(),
         pod_policy_type: pod.policy_type,
         pod_alternative: pod.id,
         telemetry,

@@ -15,7 +15,7 @@ use crate::document_state;
 use crate::launcher::Launcher;
 use crate::permit::permit;
 use crate::proof::Body;
-use crate::releases::{self, Purpose};
+use crate::releases::Purpose;
 use crate::reply::{Answer, Refusal, Reply};
 use crate::request::{Call, Caller};
 use crate::run_rules::{self, Values};
@@ -59,15 +59,14 @@ pub(crate) fn admit(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
         }
         Err(refusal) if refusal.code == ErrorCode::InternalError => Err(refusal),
         Err(refusal) => {
-            if releases::has_room(call, &admitted.contract)? {
-                let verdict = RunVerdict::Refused(RunRefusal {
-                    query_id: query,
-                    code: refusal.code.as_str().to_owned(),
-                    message: refusal.message.clone(),
-                    details: refusal.details.clone(),
-                });
-                RUNS.put(changes, &key, &Json(verdict))?;
-            }
+            // Remembered whether its trace is written or only counted: the answer stays the same.
+            let verdict = RunVerdict::Refused(RunRefusal {
+                query_id: query,
+                code: refusal.code.as_str().to_owned(),
+                message: refusal.message.clone(),
+                details: refusal.details.clone(),
+            });
+            RUNS.put(changes, &key, &Json(verdict))?;
             Err(admitted.refuse(call, changes, purpose, refusal))
         }
     }

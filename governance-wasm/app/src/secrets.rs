@@ -12,7 +12,7 @@ use serde_json::{Value as JsonValue, json};
 
 use crate::admission::{self, Binding};
 use crate::caller;
-use crate::permit::permit;
+use crate::permit::permit_if;
 use crate::releases::Purpose;
 use crate::reply::{Answer, Refusal, Reply};
 use crate::request::{Call, Caller};
@@ -151,14 +151,14 @@ pub(crate) fn release(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
         purpose,
         &[WorkloadRole::Pod],
     )?;
-    let permit = permit(call, changes, admitted, purpose)?;
-    if permit
-        .run()
-        .is_some_and(|record| !record.secret_ids.iter().any(|listed| listed == id))
-    {
-        let refusal = Refusal::new(ErrorCode::NotInRun, "the run does not use this secret");
-        return Err(permit.refuse(call, changes, refusal));
-    }
+    let permit = permit_if(call, changes, admitted, purpose, |_, run| match run {
+        Some(record) if !record.secret_ids.iter().any(|listed| listed == id) => Err(Refusal::new(
+            ErrorCode::NotInRun,
+            "the run does not use this secret",
+        )),
+        _ => Ok(()),
+    })?
+    .0;
     let key = Pair(permit.admitted().contract.clone(), id.to_owned());
     let secret = SECRETS
         .get(call.state, &key)?

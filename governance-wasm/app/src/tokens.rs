@@ -10,11 +10,11 @@ use kv::Write;
 use serde_json::{Value as JsonValue, json};
 
 use crate::admission::{self, Admitted, Binding};
-use crate::alternatives::AdmittedBy;
+use crate::alternatives::{self, AdmittedBy};
 use crate::host_services::SignatureAlg;
-use crate::issuer::{self, Signer};
+use crate::issuer::{self, Issuing, Signer};
 use crate::issuer_keys;
-use crate::permit::permit;
+use crate::permit::permit_if;
 use crate::policies;
 use crate::releases::Purpose;
 use crate::reply::{Answer, Refusal, Reply};
@@ -102,16 +102,16 @@ pub(crate) fn issue(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
         purpose,
         &[WorkloadRole::Pod],
     )?;
-    let permit = permit(call, changes, admitted, purpose)?;
-    if !allowed(permit.admitted(), permit.run(), &asked) {
-        let refusal = Refusal::new(
-            ErrorCode::TokenNotAllowed,
-            "neither the policy, a delegate nor the run allows a token for this subject and audience",
-        );
-        return Err(permit.refuse(call, changes, refusal));
-    }
+    let issuing = match Issuing::of(call, &admitted.contract) {
+        Ok(issuing) => issuing,
+        Err(refusal) if refusal.code == ErrorCode::InternalError => return Err(refusal),
+        Err(refusal) => return Err(admitted.refuse(call, changes, purpose, refusal)),
+    };
+    let (permit, tenant_url) = permit_if(call, changes, admitted, purpose, |admitted, run| {
+        granted(call, admitted, run, &asked, issuing)
+    })?;
     let admitted = permit.admitted();
-    let signer = issuer::signer(call, &admitted.contract, asked.tenant.as_deref())?;
+    let signer = issuer::signer(call, &admitted.contract, issuing, tenant_url)?;
     issuer_keys::forget_retired(call, changes, &signer.scope)?;
     let token = sign(call, admitted, &signer, &asked)?;
     let value = permit.release(call, changes, token.as_bytes(), Some(&asked.audience))?;
@@ -130,21 +130,55 @@ fn check_form(body: &crate::proof::Body) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn allowed(admitted: &Admitted, record: Option<&RunRecord>, asked: &TokenRequest) -> bool {
-    let grants = |grants: &[TokenGrant]| {
-        grants
-            .iter()
-            .any(|grant| grant.sub == asked.subject && grant.aud.contains(&asked.audience))
-    };
+/// The address in which the token is signed if it is not the issuer's own, or that nothing allows
+/// such a token.
+fn granted(
+    call: &Call<'_>,
+    admitted: &Admitted,
+    record: Option<&RunRecord>,
+    asked: &TokenRequest,
+    issuing: Issuing,
+) -> Result<Option<String>, Refusal> {
     // A run is the limit of whoever acts for it; a delegate may be allowed less, never more.
-    let in_run = record.is_none_or(|record| grants(&record.tokens));
-    match &admitted.by {
-        AdmittedBy::Delegate(delegate) => in_run && delegate.audiences.contains(&asked.audience),
-        AdmittedBy::Alternative(placed) => match record {
-            Some(_) => in_run,
-            None => grants(&placed.policy.tokens),
-        },
+    let in_run = record.is_none_or(|record| {
+        let listed = |grant: &TokenGrant| grant.sub == asked.subject && grant.aud.contains(&asked.audience);
+        record.tokens.iter().any(listed)
+    });
+    let all;
+    let (allowed, voted) = match &admitted.by {
+        AdmittedBy::Alternative(placed) => (true, placed.policy.tokens.as_slice()),
+        AdmittedBy::Delegate(delegate) => {
+            all = alternatives::voted_grants(call, &admitted.contract)?;
+            (delegate.audiences.contains(&asked.audience), all.as_slice())
+        }
+    };
+    let covering = || {
+        voted
+            .iter()
+            .filter(|grant| grant.covers(&asked.subject, &asked.audience))
+    };
+    // The tenant that is asked for, if a grant names it; else the issuer's own address.
+    let in_tenant = covering().find(|grant| grant.tid.is_some() && grant.tid == asked.tenant);
+    let grant = in_tenant.or_else(|| covering().find(|grant| grant.tid.is_none()));
+    let by_vote = match (issuing, &admitted.by, record) {
+        (Issuing::Shared, ..) => grant.is_some(),
+        (Issuing::Own, AdmittedBy::Alternative(_), None) => covering().next().is_some(),
+        (Issuing::Own, ..) => true,
+    };
+    if !(in_run && allowed && by_vote) {
+        return Err(Refusal::new(
+            ErrorCode::TokenNotAllowed,
+            match issuing {
+                Issuing::Own => {
+                    "neither the policy, a delegate nor the run allows a token for this subject and audience"
+                }
+                Issuing::Shared => {
+                    "the shared issuer signs only for subjects and audiences that the policy's tokens list"
+                }
+            },
+        ));
     }
+    Ok(grant.and_then(|grant| grant.issuer_url.clone()))
 }
 
 fn sign(

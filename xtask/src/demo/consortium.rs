@@ -101,7 +101,7 @@ pub(crate) fn contract(story: &Story) -> Result<(String, String)> {
 
 /// Has the two members vote the policy and the contract's token issuer.
 pub(crate) fn policy(story: &Story, launcher: &str, pod: &str) -> Result<((), String)> {
-    let subject = format!("{CONTRACT}-{}", story.steward_id("airline")?);
+    let subject = format!("{CONTRACT}/{}", story.steward_id("airline")?);
     let tokens = json!([{ "sub": subject, "aud": [AUDIENCE] }]);
     let alternative = |name: &str, role: &str, host_data: &str, tokens: &JsonValue| {
         json!({ "name": "set_clean_room_policy", "args": {

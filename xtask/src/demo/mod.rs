@@ -170,7 +170,7 @@ fn register_credential(story: &Story, relying_party: &mut Background) -> Result<
     let credential = json!({
         "issuer": consortium::issuer_url(story),
         "ca_cert": story.cli().service_cert,
-        "subject": format!("{CONTRACT}-{}", story.steward_id("airline")?),
+        "subject": format!("{CONTRACT}/{}", story.steward_id("airline")?),
         "audience": AUDIENCE,
     });
     let stdin = relying_party.stdin().context("the relying party has no input")?;

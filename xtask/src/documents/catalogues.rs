@@ -220,7 +220,7 @@ fn wire_form(form: &str) -> &str {
         "bool" => "boolean",
         "JsonValue" => "any JSON",
         "BTreeMap<String, JsonValue>" => "object",
-        "Vec<TokenGrant>" => "list of `{sub, aud}`",
+        "Vec<TokenGrant>" => "list of `{sub, aud, tid?}`",
         "JwkSet" => "`{keys}`",
         "ProposedContract" => "`{data, version}`",
         "UserIdentityArgs" => "`{tenantId, issuer, identifier}`",

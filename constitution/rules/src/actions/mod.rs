@@ -5,6 +5,7 @@
 
 pub(crate) mod components;
 pub(crate) mod contracts;
+pub(crate) mod firmware;
 pub(crate) mod issuers;
 pub(crate) mod membership;
 pub(crate) mod policies;
@@ -60,7 +61,10 @@ fn check(action: &Action, state: &impl Read, credentials: &impl Credentials) -> 
         Action::SetServiceOption(_)
         | Action::RemoveUserIdentity(_)
         | Action::RemoveJwtIssuer(_)
+        | Action::RemoveMinimumTcb(_)
         | Action::RemoveUser(_) => Ok(()),
+        Action::SetMinimumTcb(args) => firmware::check_set(args),
+        Action::SetMinimumTcbHex(args) => firmware::check_set_hex(args),
         Action::SetUserIdentity(args) => users::check_set_identity(state, args),
         Action::EnableOidcIssuer(args) => issuers::check_enable(state, args),
         Action::RotateOidcKey(args) => issuers::check_rotate(state, args),
@@ -98,7 +102,7 @@ pub fn apply<S: Read + Write>(
     check(action, state, credentials)?;
     match action {
         Action::SetContract(args) => contracts::accept(state, &context.proposal_id, args),
-        Action::SetCleanRoomPolicy(args) => policies::change(state, args),
+        Action::SetCleanRoomPolicy(args) => policies::change(state, &context.proposal_id, args),
         Action::EnableLogging(args) => contracts::set_option(state, args, contracts::LOGGING, Enabled),
         Action::DisableLogging(args) => contracts::set_option(state, args, contracts::LOGGING, Disabled),
         Action::EnableTelemetry(args) => contracts::set_option(state, args, contracts::TELEMETRY, Enabled),
@@ -123,6 +127,9 @@ pub fn apply<S: Read + Write>(
         Action::OpenService(_) => service::open(state),
         Action::AssertServiceIdentity(_) => Ok(()),
         Action::ResetServiceTime(args) => service::reset_time(state, args),
+        Action::SetMinimumTcb(args) => firmware::set(state, args),
+        Action::SetMinimumTcbHex(args) => firmware::set_hex(state, args),
+        Action::RemoveMinimumTcb(args) => firmware::remove(state, args),
         Action::SetServiceConfiguration(args) => service::configure(state, args),
     }
 }

@@ -5,9 +5,12 @@ use cleanroom_model::actions::{Change, SetCleanRoomPolicy};
 use cleanroom_model::claims::{self, HOST_DATA_CLAIM, parse_claims};
 use cleanroom_model::governance::{CLEAN_ROOM_POLICIES, PolicyKey};
 use cleanroom_model::policy::{
-    ALLOW_ALL_HOST_DATA, Claims, DEFAULT_ALTERNATIVE, PolicyAlternative, PolicyType, TokenGrant, WorkloadRole,
+    ALLOW_ALL_HOST_DATA, Claims, DEFAULT_ALTERNATIVE, PolicyAlternative, PolicyType, TokenGrant, VotedGrant,
+    WorkloadRole,
 };
-use kv::{Json, Pair, Read, TableError, Write};
+use cleanroom_model::tables::tenant_issuer;
+use kv::{Json, Pair, Read, TableError, Versioned, Write};
+use model::{ProposalId, tables};
 
 use super::contracts::require_accepted;
 use crate::electorate::{ContractVoters, Electorate, contract_voters};
@@ -46,10 +49,13 @@ fn outcome(state: &impl Read, args: &SetCleanRoomPolicy) -> Result<PolicyAlterna
         Change::Add => {
             claims::add_claims(&mut alternative.claims, given);
             alternative.role = args.role.or(alternative.role);
+            if let Some(delegable) = args.delegable {
+                alternative.delegable = delegable;
+            }
             if let Some(allow) = args.allow_static_evidence {
                 alternative.allow_static_evidence = allow;
             }
-            add_tokens(&mut alternative.tokens, &args.tokens);
+            add_tokens(state, &mut alternative.tokens, &args.tokens)?;
         }
         Change::Remove => {
             claims::remove_claims(&mut alternative.claims, &given);
@@ -59,29 +65,67 @@ fn outcome(state: &impl Read, args: &SetCleanRoomPolicy) -> Result<PolicyAlterna
     Ok(alternative)
 }
 
-fn add_tokens(stored: &mut Vec<TokenGrant>, added: &[TokenGrant]) {
+fn add_tokens(state: &impl Read, stored: &mut Vec<VotedGrant>, added: &[TokenGrant]) -> Result<(), Fault> {
     for grant in added {
-        let audiences = match stored.iter_mut().find(|known| known.sub == grant.sub) {
-            Some(known) => &mut known.aud,
-            None => {
-                stored.push(TokenGrant {
-                    sub: grant.sub.clone(),
-                    aud: Vec::new(),
-                });
-                &mut stored.last_mut().expect("just pushed").aud
-            }
+        let issuer_url = match &grant.tid {
+            Some(tenant) => Some(address_of(state, tenant)?.value),
+            None => None,
         };
-        for audience in &grant.aud {
-            if !audiences.contains(audience) {
-                audiences.push(audience.clone());
+        match stored.iter_mut().find(|known| is_same(known, grant)) {
+            Some(known) => {
+                known.issuer_url = issuer_url;
+                for audience in &grant.aud {
+                    if !known.aud.contains(audience) {
+                        known.aud.push(audience.clone());
+                    }
+                }
             }
+            None => stored.push(VotedGrant {
+                sub: grant.sub.clone(),
+                aud: grant.aud.clone(),
+                tid: grant.tid.clone(),
+                issuer_url,
+            }),
         }
     }
+    Ok(())
 }
 
-fn remove_tokens(stored: &mut Vec<TokenGrant>, removed: &[TokenGrant]) {
+fn is_same(known: &VotedGrant, named: &TokenGrant) -> bool {
+    known.sub == named.sub && known.tid == named.tid
+}
+
+fn address_of(state: &impl Read, tenant: &str) -> Result<Versioned<String>, Fault> {
+    tenant_issuer(state, tenant)?.ok_or_else(|| {
+        Fault::refused(format!(
+            "tenant {tenant:.80} has no issuer address yet; somebody of it sets one by POST /oidc/setIssuerUrl"
+        ))
+    })
+}
+
+/// A tenant sets its address alone, and could set another one while members vote on the first.
+fn check_addresses(
+    state: &impl Read,
+    proposal_id: &ProposalId,
+    args: &SetCleanRoomPolicy,
+) -> Result<(), Fault> {
+    let tenants = args.tokens.iter().filter_map(|grant| grant.tid.as_deref());
+    for tenant in tenants.filter(|_| args.change == Change::Add) {
+        let proposal = tables::PROPOSALS
+            .get_versioned(state, proposal_id)?
+            .ok_or_else(|| Fault::refused(format!("proposal {proposal_id} is not on record")))?;
+        require(address_of(state, tenant)?.version < proposal.version, || {
+            format!(
+                "the issuer address of tenant {tenant:.80} is not the one that was voted on; propose again"
+            )
+        })?;
+    }
+    Ok(())
+}
+
+fn remove_tokens(stored: &mut Vec<VotedGrant>, removed: &[TokenGrant]) {
     for grant in removed {
-        if let Some(known) = stored.iter_mut().find(|known| known.sub == grant.sub) {
+        if let Some(known) = stored.iter_mut().find(|known| is_same(known, grant)) {
             known.aud.retain(|audience| !grant.aud.contains(audience));
         }
     }
@@ -119,29 +163,36 @@ fn check_spoken_for(state: &impl Read, args: &SetCleanRoomPolicy) -> Result<(), 
     })
 }
 
+/// Whether the action gives tokens to somebody, or lets others have those that an alternative
+/// gives. Tokens speak to relying parties that know nothing of contracts, so nobody decides this
+/// alone, whatever options are on.
+pub(crate) fn touches_tokens(state: &impl Read, args: &SetCleanRoomPolicy) -> Result<bool, TableError> {
+    let row = CLEAN_ROOM_POLICIES.get(state, &key(args))?;
+    Ok(!args.tokens.is_empty() || row.is_some_and(|row| !row.0.tokens.is_empty()))
+}
+
 /// Checks form and outcome.
 pub(crate) fn check(state: &impl Read, args: &SetCleanRoomPolicy) -> Result<(), Fault> {
     require_accepted(state, &args.contract_id)?;
     require(!args.claims.is_empty() || !args.tokens.is_empty(), || {
         "the action names neither claims nor tokens".into()
     })?;
-    if let Some(grant) = args
-        .tokens
-        .iter()
-        .find(|grant| grant.sub.is_empty() || grant.aud.is_empty() || grant.aud.iter().any(String::is_empty))
-    {
+    if let Some(grant) = args.tokens.iter().find(|grant| {
+        let texts = grant.aud.iter().chain([&grant.sub]).chain(&grant.tid);
+        grant.aud.is_empty() || texts.into_iter().any(String::is_empty)
+    }) {
         return Err(Fault::refused(format!(
-            "the token grant for '{}' needs a subject and at least one audience, none of them empty",
+            "the token grant for '{}' needs a subject and at least one audience, and nothing in it is empty",
             grant.sub
         )));
     }
-    let sets_rights = args.role.is_some() || args.allow_static_evidence.is_some();
+    let sets_rights = args.role.is_some() || args.allow_static_evidence.is_some() || args.delegable.is_some();
     require(args.change == Change::Add || !sets_rights, || {
-        "role and allowStaticEvidence go with type add; remove takes claims and tokens".into()
+        "role, allowStaticEvidence and delegable go with type add; remove takes claims and tokens".into()
     })?;
     require(
         policy_type(args) != PolicyType::Jwt || (!sets_rights && args.tokens.is_empty()),
-        || "a jwt policy admits event writers only: no role, static evidence or tokens".into(),
+        || "a jwt policy admits event writers only: no role, static evidence, delegates or tokens".into(),
     )?;
     check_outcome(args, &outcome(state, args)?)
 }
@@ -156,6 +207,9 @@ fn check_outcome(args: &SetCleanRoomPolicy, after: &PolicyAlternative) -> Result
         after.role != Some(WorkloadRole::Launcher) || after.tokens.is_empty(),
         || "a launcher never gets tokens".into(),
     )?;
+    require(!after.delegable || after.role == Some(WorkloadRole::Pod), || {
+        "delegable goes with role pod: a launcher chooses host data of pods alone".into()
+    })?;
     // Evidence with these host data is published together with its private keys. The node's own
     // switch is not visible here; the application looks at it again before it admits anybody.
     let host_data = after.claims.get(HOST_DATA_CLAIM).map_or(&[][..], Vec::as_slice);
@@ -181,7 +235,7 @@ pub(crate) fn check_removal(state: &impl Read, args: &SetCleanRoomPolicy) -> Res
     claims::check_removal(&present.claims, &given_claims(args)?)
         .map_err(|e| Fault::refused(e.to_string()))?;
     let missing = args.tokens.iter().find(|grant| {
-        let known = present.tokens.iter().find(|known| known.sub == grant.sub);
+        let known = present.tokens.iter().find(|known| is_same(known, grant));
         known.is_none_or(|known| grant.aud.iter().any(|audience| !known.aud.contains(audience)))
     });
     match missing {
@@ -194,7 +248,12 @@ pub(crate) fn check_removal(state: &impl Read, args: &SetCleanRoomPolicy) -> Res
 }
 
 /// Writes the outcome. The row goes with its last claim, and what it granted with it.
-pub(crate) fn change<S: Read + Write>(state: &mut S, args: &SetCleanRoomPolicy) -> Result<(), Fault> {
+pub(crate) fn change<S: Read + Write>(
+    state: &mut S,
+    proposal_id: &ProposalId,
+    args: &SetCleanRoomPolicy,
+) -> Result<(), Fault> {
+    check_addresses(state, proposal_id, args)?;
     check_spoken_for(state, args)?;
     let after = outcome(state, args)?;
     let key = key(args);

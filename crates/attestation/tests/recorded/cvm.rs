@@ -126,6 +126,11 @@ fn evidence_of_other_collectors_is_genuine_too() {
     let genoa = verify_cvm(&genoa_vm()).unwrap();
     assert_eq!(genoa.quote_nonce.len(), 48);
     assert!(genoa.claims.contains_key("vm-configuration-root-cert-thumbprint"));
+    // What the paravisor's report says of the platform.
+    assert_eq!(genoa.claims["x-ms-sevsnpvm-product"], json!("Genoa"));
+    assert_eq!(genoa.claims["x-ms-sevsnpvm-vmpl"], json!(0));
+    assert!(genoa.claims["x-ms-sevsnpvm-snpfw-svn"].is_u64());
+    assert!(genoa.claims["x-ms-sevsnpvm-committed-microcode-svn"].is_u64());
 }
 
 #[test]

@@ -31,7 +31,7 @@ fn a_container_group_with_endorsements_is_genuine_and_says_what_it_is() {
         json!(hex::encode(verified.report_data))
     );
     assert_eq!(claim("uvm_endorsements-feed"), json!("ContainerPlat-AMD-UVM"));
-    assert_eq!(claim("uvm_endorsements-svn"), json!("103"));
+    assert_eq!(claim("uvm_endorsements-svn"), json!(103));
     let measurement = claim("x-ms-sevsnpvm-launchmeasurement");
     assert!(
         measurement.as_str().unwrap().starts_with("d0c9e2be"),
@@ -47,6 +47,13 @@ fn a_container_group_with_endorsements_is_genuine_and_says_what_it_is() {
             "uvm_endorsements-feed",
             "uvm_endorsements-svn",
             "x-ms-sevsnpvm-authorkeydigest",
+            "x-ms-sevsnpvm-bootloader-svn",
+            "x-ms-sevsnpvm-chip-id",
+            "x-ms-sevsnpvm-committed-bootloader-svn",
+            "x-ms-sevsnpvm-committed-microcode-svn",
+            "x-ms-sevsnpvm-committed-snpfw-svn",
+            "x-ms-sevsnpvm-committed-tee-svn",
+            "x-ms-sevsnpvm-cpuid",
             "x-ms-sevsnpvm-familyId",
             "x-ms-sevsnpvm-guestsvn",
             "x-ms-sevsnpvm-hostdata",
@@ -54,9 +61,14 @@ fn a_container_group_with_endorsements_is_genuine_and_says_what_it_is() {
             "x-ms-sevsnpvm-imageId",
             "x-ms-sevsnpvm-is-debuggable",
             "x-ms-sevsnpvm-launchmeasurement",
+            "x-ms-sevsnpvm-microcode-svn",
+            "x-ms-sevsnpvm-platform-info",
+            "x-ms-sevsnpvm-product",
             "x-ms-sevsnpvm-reportdata",
             "x-ms-sevsnpvm-reportid",
             "x-ms-sevsnpvm-smt-allowed",
+            "x-ms-sevsnpvm-snpfw-svn",
+            "x-ms-sevsnpvm-tee-svn",
             "x-ms-sevsnpvm-vmpl",
             "x-ms-ver",
         ]
@@ -86,6 +98,53 @@ fn genuine_reports_of_every_product_are_accepted() {
             verify_caci(&caci(&vector(report), &chain)).unwrap_or_else(|e| panic!("{report}: {e}"));
         assert_eq!(verified.report_data, [0; 64], "{report}");
         assert_eq!(verified.evidence_digest, sha256(&vector(report)), "{report}");
+    }
+}
+
+#[test]
+fn firmware_is_named_part_by_part_as_an_independent_reader_reads_it() {
+    let genuine = [
+        (
+            "ccf/milan_v3_report.bin",
+            text("ccf/milan_v3_chain.pem"),
+            "Milan",
+            "00a00f11",
+        ),
+        (
+            "ccf/genoa_v3_report.bin",
+            text("ccf/genoa_v3_chain.pem"),
+            "Genoa",
+            "00a10f11",
+        ),
+        (
+            "tee-attestation-verification/turin_attestation_report.bin",
+            turin_chain(),
+            "Turin",
+            "00b00f21",
+        ),
+    ];
+    for (path, chain, product, cpuid) in genuine {
+        let raw = vector(path);
+        let claims = verify_caci(&caci(&raw, &chain)).unwrap().claims;
+        let claim = |name: &str| claims.get(&format!("x-ms-sevsnpvm-{name}")).cloned();
+        let theirs = sev::firmware::guest::AttestationReport::from_bytes(&raw).unwrap();
+        for (state, tcb) in [("", theirs.reported_tcb), ("committed-", theirs.committed_tcb)] {
+            for (part, number) in [
+                ("bootloader", Some(tcb.bootloader)),
+                ("tee", Some(tcb.tee)),
+                ("snpfw", Some(tcb.snp)),
+                ("microcode", Some(tcb.microcode)),
+                ("fmc", tcb.fmc),
+            ] {
+                let ours = claim(&format!("{state}{part}-svn"));
+                assert_eq!(ours, number.map(|number| json!(number)), "{path} {state}{part}");
+            }
+        }
+        assert_eq!(claim("product"), Some(json!(product)));
+        assert_eq!(claim("cpuid"), Some(json!(cpuid)));
+        assert_eq!(claim("chip-id"), Some(json!(hex::encode(&theirs.chip_id[..]))));
+        let info = u64::from_le_bytes(raw[0x40..0x48].try_into().unwrap());
+        assert_eq!(claim("platform-info"), Some(json!(info)));
     }
 }
 

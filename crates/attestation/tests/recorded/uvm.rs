@@ -16,7 +16,7 @@ fn endorsed_by(document: &[u8]) -> Value {
 
 #[test]
 fn an_svn_written_as_integer_counts_like_one_written_as_text() {
-    for (path, svn) in [("ccf/int_svn.cose", "102"), ("ccf/uvm_0.2.9.cose", "103")] {
+    for (path, svn) in [("ccf/int_svn.cose", 102), ("ccf/uvm_0.2.9.cose", 103)] {
         let verified = verify_caci(&endorsed_by(&vector(path))).unwrap_or_else(|e| panic!("{path}: {e}"));
         assert!(verified.uvm_endorsed);
         assert_eq!(verified.claims["uvm_endorsements-svn"], json!(svn), "{path}");

@@ -10,6 +10,7 @@ use serde_json::Value as JsonValue;
 use crate::governance::OptionStatus;
 use crate::ids::{ContractId, Identifier};
 use crate::policy::{PolicyType, TokenGrant, WorkloadRole};
+use crate::tcb::TcbFloor;
 
 /// Arguments of an action on one accepted contract.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -72,7 +73,13 @@ pub struct SetCleanRoomPolicy {
     /// With `add`: whether evidence without a nonce will do; absent keeps what is there.
     #[serde(default)]
     pub allow_static_evidence: Option<bool>,
-    /// Token subjects and audiences to add or remove.
+    /// With `add` and role `pod`: whether launchers may let other host data in, for one run, on
+    /// all other claims of this alternative. Then only measurement, endorsements and TCB bind its
+    /// pods: what host data stands for is the launcher's choice. Absent keeps what is there.
+    #[serde(default)]
+    pub delegable: Option<bool>,
+    /// Token subjects and audiences to add or remove. A tenant's address is taken down when this
+    /// is applied; one that changed since the proposal was made makes it fail.
     #[serde(default)]
     pub tokens: Vec<TokenGrant>,
 }
@@ -400,4 +407,32 @@ pub struct SetServiceConfiguration {
     /// Proposals remembered against replay: 1 to 10,000.
     #[serde(default)]
     pub recent_cose_proposals_window_size: Option<u32>,
+}
+
+/// Arguments of `set_snp_minimum_tcb_version`.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct SetMinimumTcb {
+    /// CPUID function 1, EAX: 8 lower-case hex digits.
+    pub cpuid: String,
+    /// The least version of each part.
+    pub tcb_version: TcbFloor,
+}
+
+/// Arguments of `set_snp_minimum_tcb_version_hex`.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct SetMinimumTcbHex {
+    /// CPUID function 1, EAX: 8 lower-case hex digits.
+    pub cpuid: String,
+    /// The TCB as governance prints it: 16 lower-case hex digits, most significant byte first.
+    pub tcb_version: String,
+}
+
+/// Arguments of `remove_snp_minimum_tcb_version`.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct RemoveMinimumTcb {
+    /// Which processor; one that is not there is no fault.
+    pub cpuid: String,
 }

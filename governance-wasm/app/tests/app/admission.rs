@@ -312,6 +312,62 @@ fn at_most_sixty_refusals_a_minute_are_recorded_and_the_rest_counted() {
     assert_eq!(world.trace("c1").len(), 61);
 }
 
+const PER_SOURCE_MAX: usize = 60;
+const PER_CONTRACT_MAX: u32 = 600;
+
+#[test]
+fn a_stranger_does_not_hide_what_others_were_refused() {
+    let (mut world, _) = world_with_policy();
+    let mut ask = |digit: char, times: usize| {
+        let workload = workload(digit);
+        for _ in 0..times {
+            let refused = world.attested(&workload, SECRET);
+            refused.is(400, "VerifySnpAttestationFailed");
+            assert!(refused.wrote, "the nonce is used up either way");
+        }
+        world.trace("c1").len()
+    };
+    assert_eq!(ask('c', PER_SOURCE_MAX), PER_SOURCE_MAX);
+    assert_eq!(
+        ask('c', 1),
+        PER_SOURCE_MAX,
+        "one host data has sixty rows a minute"
+    );
+    assert_eq!(ask('d', 2), PER_SOURCE_MAX + 2, "and another has its own");
+}
+
+#[test]
+fn above_the_bound_of_a_contract_everybody_has_one_row_a_minute() {
+    let (mut world, _) = world_with_policy();
+    let counted = cleanroom_model::tables::RefusalCount {
+        minute: NOW_MS / 60_000,
+        recorded: PER_CONTRACT_MAX - 1,
+        suppressed: 0,
+    };
+    let contract: cleanroom_model::ids::ContractId = "c1".parse().unwrap();
+    world.govern(|w| {
+        let table = cleanroom_model::tables::REFUSAL_COUNTS;
+        table.put(w, &contract, &kv::Json(counted)).unwrap();
+    });
+    let rows = |world: &mut World, digit: char| {
+        for _ in 0..3 {
+            world
+                .attested(&workload(digit), SECRET)
+                .is(400, "VerifySnpAttestationFailed");
+        }
+        world.trace("c1").len()
+    };
+    assert_eq!(
+        rows(&mut world, 'c'),
+        1,
+        "the six hundredth, and no more of the same"
+    );
+    assert_eq!(rows(&mut world, 'd'), 2);
+    assert_eq!(rows(&mut world, 'e'), 3);
+    world.pass_time(60_000);
+    assert_eq!(rows(&mut world, 'c'), 6, "the next minute begins anew");
+}
+
 #[test]
 fn public_allow_all_host_data_is_refused_without_the_flag() {
     let mut world = World::new();

@@ -104,7 +104,8 @@ fn launchers_without_host_data_are_told_apart_by_their_alternative() {
         "type": "add", "policyType": "snp-cvm", "claims": {"pcr4": register('e')}, "runId": "r1",
     });
     write(&mut world, 'd', "PUT", delegates, data.clone()).is(403, "RunNotAdmitted");
-    write(&mut world, 'c', "PUT", delegates, data).ok();
+    // Its own run, but registers are no host data, and nobody made the pod's alternative delegable.
+    write(&mut world, 'c', "PUT", delegates, data).is(403, "RoleNotAllowed");
 }
 
 #[test]
@@ -125,4 +126,96 @@ fn pods_of_two_platforms_may_share_an_alternatives_id() {
         .is(403, "RunNotAdmitted");
     post(&mut world, POD, "/contracts/c1/runs/r4").ok();
     post(&mut world, POD, "/contracts/c1/runs/r3").is(403, "RunNotAdmitted");
+}
+
+/// What the report of a paravisor says of a Milan processor.
+fn platform(snp: u64) -> JsonValue {
+    json!({
+        "x-ms-sevsnpvm-cpuid": "00a00f11", "x-ms-sevsnpvm-bootloader-svn": 4, "x-ms-sevsnpvm-tee-svn": 0,
+        "x-ms-sevsnpvm-snpfw-svn": snp, "x-ms-sevsnpvm-microcode-svn": 219,
+    })
+}
+
+fn post_from(world: &mut World, platform: &JsonValue) -> Answer {
+    let mut body = proof(world, &workload('a'), None);
+    let claims = body["attestation"]["machine"]["claims"].as_object_mut().unwrap();
+    claims.extend(platform.as_object().unwrap().clone());
+    world.post(&Caller::Anonymous, SECRET, body)
+}
+
+fn set_floor(world: &mut World, cpuid: &str, row: JsonValue) {
+    let table = model::tables::SNP_TCB_VERSIONS;
+    world.govern(|w| table.put(w, &cpuid.to_owned(), &kv::Json(row)).unwrap());
+}
+
+#[test]
+fn old_firmware_is_refused_by_the_floor_of_its_processor_whatever_the_policy_says() {
+    let mut world = World::new();
+    world.accept_contract("c1", json!(1));
+    welcome(&mut world, "default", 'a', json!({}));
+    post_from(&mut world, &platform(1)).is(404, "SecretNotFound");
+    let floor = json!({"boot_loader": 4, "tee": 0, "snp": 24, "microcode": 219});
+    set_floor(&mut world, "00a00f11", floor);
+    for (snp, code) in [
+        (23, None),
+        (24, Some("SecretNotFound")),
+        (25, Some("SecretNotFound")),
+    ] {
+        let answer = post_from(&mut world, &platform(snp));
+        match code {
+            Some(code) => drop(answer.is(404, code)),
+            None => {
+                answer.is(400, "VerifySnpAttestationFailed");
+                assert!(answer.wrote, "a refusal leaves its event");
+                let detail = world.trace("c1").last().unwrap().detail.clone().unwrap();
+                assert_eq!(
+                    (&detail["claim"], &detail["expected"], &detail["got"]),
+                    (
+                        &json!("x-ms-sevsnpvm-snpfw-svn"),
+                        &json!([{"min": 24}]),
+                        &json!(23)
+                    )
+                );
+            }
+        }
+    }
+    // With a table, what it does not name is below it: other processors, and who says nothing.
+    let mut genoa = platform(99);
+    genoa["x-ms-sevsnpvm-cpuid"] = json!("00a10f11");
+    for unnamed in [genoa, json!({})] {
+        post_from(&mut world, &unnamed).is(400, "VerifySnpAttestationFailed");
+        let detail = world.trace("c1").last().unwrap().detail.clone().unwrap();
+        assert_eq!(detail["claim"], "x-ms-sevsnpvm-cpuid");
+    }
+    // Unsigned development evidence has no firmware; it is refused elsewhere.
+    world.welcome("c1", "default", &workload('a'), json!({}));
+    world.attested(&workload('a'), SECRET).is(404, "SecretNotFound");
+}
+
+#[test]
+fn a_minimum_in_a_policy_is_met_at_n_and_not_below() {
+    let mut world = World::new();
+    world.accept_contract("c1", json!(1));
+    let claims = json!({"pcr4": [register('a')], "x-ms-sevsnpvm-snpfw-svn": [{"min": 24}]});
+    world.set_policy_of("c1", "snp-cvm", "default", json!({ "claims": claims }));
+    post_from(&mut world, &platform(23)).is(400, "VerifySnpAttestationFailed");
+    post_from(&mut world, &platform(24)).is(404, "SecretNotFound");
+    post_from(&mut world, &platform(255)).is(404, "SecretNotFound");
+    post_from(&mut world, &json!({})).is(400, "VerifySnpAttestationFailed");
+}
+
+#[test]
+fn machines_without_host_data_are_counted_by_chip() {
+    let mut world = World::new();
+    world.accept_contract("c1", json!(1));
+    welcome(&mut world, "default", 'b', json!({}));
+    let rows = |world: &mut World, chip: char, times: usize| {
+        let chip = json!({ "x-ms-sevsnpvm-chip-id": chip.to_string().repeat(128) });
+        for _ in 0..times {
+            post_from(world, &chip).is(400, "VerifySnpAttestationFailed");
+        }
+        world.trace("c1").len()
+    };
+    assert_eq!(rows(&mut world, '1', 61), 60);
+    assert_eq!(rows(&mut world, '2', 1), 61);
 }

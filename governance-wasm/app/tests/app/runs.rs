@@ -135,6 +135,14 @@ pub(crate) fn agreed() -> World {
     world
 }
 
+/// Has members let launchers choose the host data of pods; `claims` bind them all the same.
+pub(crate) fn make_delegable(world: &mut World, claims: JsonValue) {
+    let tokens = json!([{"sub": "result-store", "aud": ["api://cloud"]}]);
+    let mut policy = json!({"role": "pod", "delegable": true, "tokens": tokens, "claims": claims});
+    policy["claims"]["x-ms-sevsnpvm-hostdata"] = json!([workload(POD).host_data]);
+    world.set_policy("c1", "pod", policy);
+}
+
 pub(crate) fn ask_with(world: &mut World, run: &str, request: JsonValue) -> Answer {
     let target = format!("/contracts/c1/queries/q1/runs/{run}");
     world.attested_write(&workload(LAUNCHER), "POST", &target, request)
@@ -534,11 +542,12 @@ fn a_run_of_one_contract_is_nothing_in_another() {
 #[test]
 fn a_launcher_delegates_for_its_own_runs_only() {
     let mut world = agreed();
+    make_delegable(&mut world, json!({}));
     ask(&mut world, "r1").ok();
     let target = "/contracts/c1/cleanroompolicy/delegates/secrets/ugo_weather";
     let delegate = |run: Option<&str>| {
         let mut data = json!({
-            "type": "add", "policyType": "virtual",
+            "type": "add", "policyType": "virtual", "alternative": "pod",
             "claims": {"x-ms-sevsnpvm-hostdata": "d".repeat(64)},
         });
         if let Some(run) = run {

@@ -272,12 +272,9 @@ fn contracts_without_an_issuer_share_the_global_one_and_its_tenant_addresses() {
             json!({"url": "https://t1.example"}),
         )
         .ok();
+    // No grant names a tenant, so none is honoured.
     assert_eq!(
         issuer_of(&mut world, &format!("{TOKEN}&tid=t-1")),
-        "https://t1.example"
-    );
-    assert_eq!(
-        issuer_of(&mut world, &format!("{TOKEN}&tid=t-2")),
         "https://global.example"
     );
     let info = world.post(&member("bob"), "/oidc/issuerInfo", json!(null)).ok();
@@ -299,4 +296,139 @@ fn contracts_without_an_issuer_share_the_global_one_and_its_tenant_addresses() {
     world
         .post(&nobody, "/oidc/setIssuerUrl", json!({"url": "https://x.example"}))
         .is(400, "NoTenantId");
+}
+
+/// The shared issuer with a key, and what it signs for `c1`.
+fn shared(world: &mut World) {
+    world.set_issuer(None, 1, Some("https://global.example"));
+    world
+        .post(&member("ann"), "/oidc/generateSigningKey", json!(null))
+        .ok();
+}
+
+fn grants(world: &mut World, contract: &str, pod: &Workload, tokens: JsonValue) {
+    world.welcome(contract, "default", pod, json!({ "tokens": tokens }));
+}
+
+#[test]
+fn one_member_alone_gets_no_token_in_everybodys_name() {
+    let (mut world, pod) = world();
+    shared(&mut world);
+    world.attested(&pod, TOKEN).ok();
+    let voters = |names: &[&str]| {
+        let ids: Vec<String> = names.iter().map(|name| crate::world::member_id(name)).collect();
+        json!({"metadata": {"voters": {"requiredMembers": ids}}})
+    };
+    let own_machine = workload('d');
+    // A list of everybody is a list all the same: members come and go.
+    for (contract, names) in [
+        ("evil", &["bob"][..]),
+        ("some", &["ann", "bob"]),
+        ("all", &["ann", "bob", "cid"]),
+    ] {
+        world.accept_contract(contract, voters(names));
+        let tokens = json!([{"sub": "storage", "aud": ["api://cloud"]}]);
+        grants(&mut world, contract, &own_machine, tokens);
+        let target = TOKEN.replace("/c1/", &format!("/{contract}/"));
+        let refused = world.attested(&own_machine, &target);
+        refused.is(405, "OidcIssuerNotEnabled");
+        assert!(refused.wrote, "an attempt leaves its trace");
+    }
+    // An issuer of its own speaks for the contract alone, so whoever decides it may have one.
+    world.set_issuer(Some("evil"), 1, Some("https://evil.example"));
+    world
+        .post(
+            &member("bob"),
+            "/contracts/evil/oidc/generateSigningKey",
+            json!(null),
+        )
+        .ok();
+    let answer = world
+        .attested(&own_machine, &TOKEN.replace("/c1/", "/evil/"))
+        .ok();
+    let token = Jws::parse(&own_machine.unwrap(&answer)).unwrap();
+    assert_eq!(token.claims()["iss"], "https://evil.example");
+}
+
+#[test]
+fn a_tenant_that_changes_its_address_after_the_vote_does_not_change_the_issuer() {
+    let (mut world, pod) = world();
+    shared(&mut world);
+    let voted = json!([
+        {"sub": "storage", "aud": ["api://cloud"], "tid": "t-1", "issuerUrl": "https://voted.example"},
+        {"sub": "other", "aud": ["api://cloud"]},
+    ]);
+    grants(&mut world, "c1", &pod, voted);
+    let url = json!({"url": "https://victim-tenant.example"});
+    world.post(&member("ann"), "/oidc/setIssuerUrl", url).ok();
+    let issuer_of = |world: &mut World, query: &str| {
+        let answer = world.attested(
+            &pod,
+            &format!("/contracts/c1/oauth/token?aud=api://cloud&{query}"),
+        );
+        (answer.status == 200).then(|| Jws::parse(&pod.unwrap(&answer.ok())).unwrap().claims()["iss"].clone())
+    };
+    assert_eq!(
+        issuer_of(&mut world, "sub=storage&tid=t-1"),
+        Some(json!("https://voted.example"))
+    );
+    // What was granted in a tenant's name is not granted in the service's, or another's.
+    assert_eq!(issuer_of(&mut world, "sub=storage"), None);
+    assert_eq!(issuer_of(&mut world, "sub=storage&tid=t-2"), None);
+    assert_eq!(
+        issuer_of(&mut world, "sub=other&tid=t-1"),
+        Some(json!("https://global.example"))
+    );
+}
+
+#[test]
+fn the_shared_issuer_signs_nothing_that_a_delegate_alone_allows() {
+    let (mut world, pod) = world();
+    shared(&mut world);
+    for subject in ["storage", "made-up"] {
+        delegate(&mut world, &pod, subject, 'c');
+    }
+    let token = |world: &mut World, subject: &str| {
+        let target = format!("/contracts/c1/oauth/token?sub={subject}&aud=api://cloud");
+        world.attested(&workload('c'), &target)
+    };
+    token(&mut world, "storage").ok();
+    token(&mut world, "made-up").is(403, "TokenNotAllowed");
+    own(&mut world);
+    token(&mut world, "made-up").ok();
+}
+
+fn delegate(world: &mut World, by: &Workload, subject: &str, digit: char) {
+    let target = format!("/contracts/c1/cleanroompolicy/delegates/oauth-federation-subjects/{subject}");
+    let data = json!({"type": "add", "policyType": "virtual", "audiences": ["api://cloud"],
+        "claims": {"x-ms-sevsnpvm-hostdata": digit.to_string().repeat(64)}});
+    world.attested_write(by, "PUT", &target, data).ok();
+}
+
+/// The contract's own issuer, with a key.
+fn own(world: &mut World) {
+    world.set_issuer(Some("c1"), 1, Some(URL));
+    let generate = "/contracts/c1/oidc/generateSigningKey";
+    world.post(&member("ann"), generate, json!(null)).ok();
+}
+
+#[test]
+fn a_delegates_audiences_count_for_a_workload_that_the_policy_admits_too() {
+    let (mut world, pod) = world();
+    own(&mut world);
+    let target = "/contracts/c1/oauth/token?sub=more&aud=api://cloud";
+    world.attested(&pod, target).is(403, "TokenNotAllowed");
+    delegate(&mut world, &pod, "more", 'a');
+    world.attested(&pod, target).ok();
+    let trace = world.trace("c1");
+    let by = trace.last().unwrap().alternative.as_deref();
+    assert_eq!(by, Some("delegate:oauth-federation-subjects/more"));
+    // One purpose, its audiences, and what the policy grants is as it was.
+    world
+        .attested(&pod, &target.replace("more", "most"))
+        .is(403, "TokenNotAllowed");
+    world
+        .attested(&pod, &target.replace("cloud", "else"))
+        .is(403, "TokenNotAllowed");
+    world.attested(&pod, TOKEN).ok();
 }
