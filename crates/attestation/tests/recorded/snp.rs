@@ -360,15 +360,9 @@ fn malformed_evidence_is_refused_field_by_field() {
         &text("ccf/milan_v3_chain.pem"),
     );
     assert_eq!(verify_caci(&short), Err(Rejected::ReportLength(1183)));
-    // One spelling of PEM only.
+    // A chain's text is bound by nothing, so line ends are as people have them.
     let crlf = text("ccf/milan_v3_chain.pem").replace('\n', "\r\n");
-    assert!(matches!(
-        verify_caci(&caci(&vector("ccf/milan_v3_report.bin"), &crlf)),
-        Err(Rejected::Malformed {
-            field: "certificate chain",
-            ..
-        })
-    ));
+    assert!(verify_caci(&caci(&vector("ccf/milan_v3_report.bin"), &crlf)).is_ok());
 }
 
 #[test]
