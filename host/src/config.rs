@@ -200,6 +200,9 @@ pub struct LedgerConfig {
     pub batch_entries_max: usize,
     /// Requests waiting for the writer; further ones are refused.
     pub queue_entries_max: usize,
+    /// Size of the state in memory above which the application writes nothing (503 `StateFull`);
+    /// governance goes on. Absent: half of the machine's memory.
+    pub state_bytes_max: Option<usize>,
 }
 
 impl Default for LedgerConfig {
@@ -208,6 +211,7 @@ impl Default for LedgerConfig {
             chunk_bytes: 5_000_000,
             batch_entries_max: 256,
             queue_entries_max: 1024,
+            state_bytes_max: None,
         }
     }
 }

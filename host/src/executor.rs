@@ -25,6 +25,8 @@ pub struct QueueLimits {
     pub queue_entries_max: usize,
     /// Calls in one batch.
     pub batch_entries_max: usize,
+    /// Size of the state above which the application writes nothing, bytes.
+    pub state_bytes_max: usize,
 }
 
 impl Default for QueueLimits {
@@ -32,6 +34,7 @@ impl Default for QueueLimits {
         Self {
             queue_entries_max: 1024,
             batch_entries_max: 256,
+            state_bytes_max: crate::memory::half_of_machine(),
         }
     }
 }
@@ -230,12 +233,13 @@ pub struct Executor {
 ///
 /// If a thread cannot be started.
 pub fn start(
-    service: Service,
+    mut service: Service,
     files: LedgerFiles,
     guests: Arc<dyn Guests>,
     limits: QueueLimits,
     clock: Clock,
 ) -> std::io::Result<(Handle, Executor)> {
+    service.limit_state(limits.state_bytes_max);
     let shared = Arc::new(Shared {
         inbox: Mutex::new(Inbox {
             calls: VecDeque::new(),

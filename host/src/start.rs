@@ -173,6 +173,10 @@ fn start_service(
         limits: QueueLimits {
             queue_entries_max: config.ledger.queue_entries_max,
             batch_entries_max: config.ledger.batch_entries_max,
+            state_bytes_max: config
+                .ledger
+                .state_bytes_max
+                .unwrap_or_else(crate::memory::half_of_machine),
         },
         insecure_virtual: config.insecure_virtual,
         clock,

@@ -11,10 +11,21 @@ use crate::write_set::WriteSet;
 
 type Rows = OrdMap<Arc<[u8]>, (Arc<[u8]>, TxId)>;
 
+/// What a row takes beside its key and value, about: two counted allocations, the version, its
+/// place in the map. Without it a million empty rows would weigh nothing.
+const ROW_BYTES: usize = 128;
+
+/// Size of a row with a key and a value of these lengths, in bytes.
+const fn row_size(key: usize, value: usize) -> usize {
+    key.saturating_add(value).saturating_add(ROW_BYTES)
+}
+
 /// Every table. Cloning is cheap and gives an independent snapshot.
 #[derive(Clone, Debug, Default)]
 pub struct Store {
     tables: OrdMap<Arc<str>, Rows>,
+    /// Kept along with each change, so that asking costs nothing.
+    size: usize,
 }
 
 impl PartialEq for Store {
@@ -79,16 +90,24 @@ impl Store {
         for (table, changes) in writes.tables() {
             let rows = self.tables.entry(table.clone()).or_default();
             for (key, value) in changes {
-                match value {
+                let before = match value {
                     Some(value) => {
-                        rows.insert(Arc::from(key.as_slice()), (Arc::from(value.as_slice()), id));
+                        self.size = self.size.saturating_add(row_size(key.len(), value.len()));
+                        rows.insert(Arc::from(key.as_slice()), (Arc::from(value.as_slice()), id))
                     }
-                    None => {
-                        rows.remove(key.as_slice());
-                    }
+                    None => rows.remove(key.as_slice()),
+                };
+                if let Some((value, _)) = before {
+                    self.size = self.size.saturating_sub(row_size(key.len(), value.len()));
                 }
             }
         }
+    }
+
+    /// About how much memory all rows take, in bytes: keys, values, and 128 for each row.
+    #[must_use]
+    pub const fn size(&self) -> usize {
+        self.size
     }
 
     /// Whether `table` is the very same in both, without comparing rows: true means equal, false
@@ -135,6 +154,22 @@ mod tests {
         );
         assert!(store.get("t", b"a").is_none());
         assert_eq!(store.get("t", b"b").map(|row| row.value), Some(b"2".as_slice()));
+    }
+
+    #[test]
+    fn the_size_follows_new_replaced_and_removed_rows() {
+        let mut store = Store::default();
+        let mut after = |changes: &[(&str, &str, Option<&str>)]| {
+            store.apply(TxId::new(2, 1), &writes(changes));
+            store.size()
+        };
+        assert_eq!(
+            after(&[("t", "a", Some("12345")), ("u", "b", Some(""))]),
+            7 + 2 * 128
+        );
+        assert_eq!(after(&[("t", "a", Some("1"))]), 3 + 2 * 128);
+        assert_eq!(after(&[("t", "a", None), ("t", "c", None)]), 1 + 128);
+        assert_eq!(after(&[("u", "b", None)]), 0);
     }
 
     #[test]

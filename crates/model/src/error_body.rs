@@ -123,6 +123,8 @@ framework_errors! {
     ExecutionLimit = 503,
     /// The writer's queue is full.
     TooManyPendingTransactions = 503,
+    /// The state is as large as this node may let it become; only governance goes on.
+    StateFull = 503,
     /// The node's clock is behind what the service has signed; nothing is written.
     ClockBehind = 503,
     /// The node's clock leapt ahead; nothing is written.

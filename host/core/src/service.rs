@@ -75,6 +75,8 @@ pub struct Service {
     node: NodeIdentity,
     settings: Settings,
     entropy: Entropy,
+    /// Above this size of the state the application writes nothing any more, bytes.
+    state_bytes_max: usize,
     status: ServiceStatus,
     routes: BTreeMap<String, Route>,
     views: Arc<[TxId]>,
@@ -130,6 +132,7 @@ impl Service {
             node: parts.node,
             settings: parts.settings,
             entropy: parts.entropy,
+            state_bytes_max: usize::MAX,
             status: ServiceStatus::Opening,
             routes: BTreeMap::new(),
             views: views.into(),
@@ -143,6 +146,12 @@ impl Service {
         let batch = service.seal(now)?.expect("the first transaction is pending");
         service.boot.root = service.root;
         Ok((service, batch))
+    }
+
+    /// Bounds the state, in bytes as [`Store::size`] counts them: above, calls of the application are
+    /// refused. Governance goes on, for only its members can then do something about it.
+    pub const fn limit_state(&mut self, bytes: usize) {
+        self.state_bytes_max = bytes;
     }
 
     /// Executes one call on the state that the previous one left.
@@ -198,6 +207,14 @@ impl Service {
         if self.status != ServiceStatus::Open {
             let reply = Reply::error(FrameworkError::FrontendNotOpen, "the service is not open");
             return self.refused(reply, None);
+        }
+        let size = self.store.size();
+        if size > self.state_bytes_max {
+            let text = format!(
+                "the state takes {size} bytes, and this node takes no application writes above {}",
+                self.state_bytes_max
+            );
+            return self.refused(Reply::error(FrameworkError::StateFull, text), None);
         }
         // Its time was read at the door. A later call that went before may have forgotten what this
         // one's time still needs, such as a nonce that was used.
