@@ -77,17 +77,13 @@ impl Job {
         }
     }
 
-    /// What a caller sees: spark-analytics §7. Spark works inside the pod, so there are no executors
-    /// of their own.
+    /// What anybody sees: spark-analytics §7, as far as it is state, code and times (decision 45).
+    /// Spark works inside the pod, so there are no executors of their own.
     #[must_use]
     pub fn view(&self) -> JsonValue {
-        let last = self.events.last();
         let mut state = json!({ "state": self.state });
-        if let (Some(event), Some(fields)) =
-            (last.filter(|event| event.code.is_some()), state.as_object_mut())
-        {
-            fields.insert("errorCode".to_owned(), json!(event.code));
-            fields.insert("errorMessage".to_owned(), json!(event.message));
+        if let (Some(code), Some(fields)) = (self.code(), state.as_object_mut()) {
+            fields.insert("errorCode".to_owned(), json!(code));
         }
         // One pod, started once: nothing is ever run again by itself (§16).
         let attempts = u8::from(self.state != JobState::Submitted);
@@ -102,22 +98,22 @@ impl Job {
                 "lastSubmissionAttemptTime": self.submitted_on,
                 "terminationTime": self.ended_on,
             },
-            "events": self.events,
         })
     }
 
     /// One line of a query's history.
     fn history(&self) -> JsonValue {
-        let last = self.events.last();
-        let rows = last.and_then(JobEvent::success);
         json!({
             "runId": self.run_id,
             "startTime": self.submitted_on,
             "endTime": self.ended_on,
             "isSuccessful": self.state == JobState::Completed,
-            "error": last.filter(|event| event.code.is_some()).map(|event| json!({ "code": event.code, "message": event.message })),
-            "stats": rows.map(|(read, written)| json!({ "rowsRead": read, "rowsWritten": written })),
+            "error": self.code().map(|code| json!({ "code": code })),
         })
+    }
+
+    fn code(&self) -> Option<FailureCode> {
+        self.events.last()?.code
     }
 }
 
@@ -303,7 +299,7 @@ fn lost() -> JobEvent {
 }
 
 fn end(job: &mut Job, event: &JobEvent, now_ms: u64) {
-    job.state = if event.success().is_some() {
+    job.state = if event.ended_well() {
         JobState::Completed
     } else {
         JobState::Failed
@@ -327,7 +323,7 @@ mod tests {
         JobEvent {
             event: "QUERY_EXECUTION_COMPLETED".to_owned(),
             rows: Some(2),
-            rows_read: Some(9),
+            rows_read: None,
             code: None,
             message: None,
             view: None,
@@ -394,6 +390,28 @@ mod tests {
         assert_eq!(jobs.reserve().unwrap_err().status, 503);
         drop(places);
         assert!(jobs.reserve().is_ok());
+    }
+
+    #[test]
+    fn a_watcher_is_not_told_how_many_rows_were_read() {
+        let mut job = job("r1");
+        job.events.push(JobEvent {
+            event: "DATASET_LOAD_COMPLETED".to_owned(),
+            view: Some("flights".to_owned()),
+            rows: Some(40_097),
+            ..completed()
+        });
+        let last = JobEvent {
+            rows_read: Some(40_097),
+            message: Some("of 40097 rows".to_owned()),
+            ..completed()
+        };
+        end(&mut job, &last, 7);
+        for shown in [job.view(), job.history()] {
+            let text = shown.to_string();
+            assert!(!text.contains("40097") && !text.contains("flights"), "{text}");
+        }
+        assert_eq!(job.history().get("isSuccessful"), Some(&json!(true)));
     }
 
     #[test]

@@ -26,6 +26,9 @@ pub enum FailureCode {
     SparkJobFailed,
 }
 
+/// The event that ends a good run.
+const COMPLETED: &str = "QUERY_EXECUTION_COMPLETED";
+
 /// A step of a run (names of spark-analytics §17), one JSON object per line.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -38,7 +41,8 @@ pub struct JobEvent {
     /// Place of the segment it is about, in the query document.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub segment: Option<u32>,
-    /// Rows of all inputs together, in the last event of a good run.
+    /// Rows of all inputs together, in the last event of a good run; Spark's program tells its pod,
+    /// and the pod tells nobody who watches (decision 45).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rows_read: Option<u64>,
     /// Rows read or written.
@@ -67,13 +71,17 @@ impl JobEvent {
         }
     }
 
+    /// Whether this event ends a good run.
+    #[must_use]
+    pub fn ended_well(&self) -> bool {
+        self.code.is_none() && self.event == COMPLETED
+    }
+
     /// Rows read and rows written, if this event ends a good run.
     #[must_use]
     pub fn success(&self) -> Option<(u64, u64)> {
-        match (self.code, self.rows_read, self.rows) {
-            (None, Some(read), Some(written)) if self.event == "QUERY_EXECUTION_COMPLETED" => {
-                Some((read, written))
-            }
+        match (self.rows_read, self.rows) {
+            (Some(read), Some(written)) if self.ended_well() => Some((read, written)),
             _ => None,
         }
     }
