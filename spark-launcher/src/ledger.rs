@@ -2,6 +2,7 @@
 //! behalf of the user whose token it was handed.
 
 use cleanroom_model::api::{PrerequisitesView, RunAdmitted, RunRequest, UserDocument};
+use cleanroom_model::runs::AdmitRun;
 use cleanroom_model::{ContractId, DocumentId, RunId};
 use client::attested::Workload;
 use client::{ClientError, Connection};
@@ -71,20 +72,38 @@ impl Ledger {
         }
     }
 
-    /// Asks for admission: one ledger transaction that either records the run or the refusal.
+    /// Asks for a run on the ledger in the user's name, by the user's token.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal`] with the ledger's code, as when the user is not among the query's runners.
+    pub async fn ask(
+        &self,
+        address: &str,
+        token: String,
+        query: &DocumentId,
+        run: &RunId,
+        request: &RunRequest,
+    ) -> Result<(), Refusal> {
+        let connection =
+            Connection::with_bearer(address, self.connection.service_cert_pem(), None, Some(token))?;
+        connection.put(&self.run_path(query, run), request).await?;
+        Ok(())
+    }
+
+    fn run_path(&self, query: &DocumentId, run: &RunId) -> String {
+        format!("/app/contracts/{}/queries/{query}/runs/{run}", self.contract)
+    }
+
+    /// Asks for admission of what was asked for: one ledger transaction that either records the run or the refusal.
     ///
     /// # Errors
     ///
     /// [`Refusal`] with the ledger's code and who has not agreed.
-    pub async fn admit(
-        &self,
-        query: &DocumentId,
-        run: &RunId,
-        request: &RunRequest,
-    ) -> Result<RunAdmitted, Refusal> {
-        let path = format!("/app/contracts/{}/queries/{query}/runs/{run}", self.contract);
+    pub async fn admit(&self, query: &DocumentId, run: &RunId) -> Result<RunAdmitted, Refusal> {
+        let path = self.run_path(query, run);
         let data =
-            serde_json::to_vec(request).map_err(|e| Refusal::new(400, "InvalidInput", e.to_string()))?;
+            serde_json::to_vec(&AdmitRun {}).map_err(|e| Refusal::new(400, "InvalidInput", e.to_string()))?;
         let connection = self.connection.again();
         let admitted = self
             .workload

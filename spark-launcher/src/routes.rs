@@ -1,7 +1,7 @@
 //! The launcher's HTTP surface (spark-analytics §6): path → handler, and the order of admission.
 //!
 //! Admission of a run (§11): the user's token, the dates, a known run id, room in the queue, the
-//! SQL gate, then the ledger's one transaction, then the audit event, then the queue. The ledger
+//! SQL gate, the request in the user's name, then the ledger's one transaction, then the audit event, then the queue. The ledger
 //! decides; what comes before only spares it work, what comes after cannot fail for want of consent.
 
 use std::sync::Arc;
@@ -58,7 +58,7 @@ impl Launcher {
             (&Method::GET, ["show"]) => Ok(self.show()),
             (&Method::POST, ["queries", query, "run"]) => {
                 self.require_user(headers).await?;
-                self.run(&identifier(query)?, body).await
+                self.run(bearer(headers)?, &identifier(query)?, body).await
             }
             (&Method::GET, ["queries", query, "prerequisites"]) => {
                 self.require_user(headers).await?;
@@ -114,7 +114,7 @@ impl Launcher {
         self.ledger.require_active_user(&self.address, token).await
     }
 
-    async fn run(&self, query: &DocumentId, body: &[u8]) -> Answer {
+    async fn run(&self, token: String, query: &DocumentId, body: &[u8]) -> Answer {
         let fresh = || format!("run-{}", hex::encode(random_bytes::<8>()));
         let mut wanted = Wanted::parse(body, fresh, self.run_seconds_max)?;
         if let Some(known) = self.jobs.get(&wanted.run) {
@@ -127,7 +127,9 @@ impl Launcher {
         wanted.request.max_duration_s = Some(self.jobs.seconds_until_done(self.run_seconds_max));
         // Not accepted yet: then the ledger refuses below, and records that it did.
         let checked = self.check_accepted(query, &wanted.run).await?;
-        self.ledger.admit(query, &wanted.run, &wanted.request).await?;
+        let Wanted { run, request, .. } = &wanted;
+        self.ledger.ask(&self.address, token, query, run, request).await?;
+        self.ledger.admit(query, run).await?;
         if !checked && !self.check_accepted(query, &wanted.run).await? {
             return Err(Refusal::new(
                 502,

@@ -216,10 +216,10 @@ pub struct AlternativeView {
     pub tokens: Vec<crate::policy::VotedGrant>,
 }
 
-/// Signed payload of `POST /contracts/{contractId}/queries/{queryId}/runs/{runId}`, and body
-/// member `run` of `…/prerequisites`. Whatever decides about data is not here: it comes from the
-/// documents and the policy.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+/// Body of `PUT /contracts/{contractId}/queries/{queryId}/runs/{runId}`, and body member `run` of
+/// `…/prerequisites`. Whatever decides about data is not here: it comes from the documents and the
+/// policy.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct RunRequest {
     /// First day, `YYYY-MM-DD`; both dates or none.
@@ -240,9 +240,20 @@ pub struct RunRequest {
     /// Longest run in seconds; at most [`RUN_SECONDS_MAX`], absent means [`RUN_SECONDS_DEFAULT`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_duration_s: Option<u64>,
-    /// Who asked the launcher; recorded, never trusted.
+    /// The latest transaction that the asker has seen of this service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub requested_by: Option<String>,
+    pub seen: Option<TxId>,
+}
+
+impl RunRequest {
+    /// What makes it this request and no other: all but what its asker happened to have seen.
+    #[must_use]
+    pub fn apart_from_seen(&self) -> Self {
+        Self {
+            seen: None,
+            ..self.clone()
+        }
+    }
 }
 
 /// Longest life of a run's permissions, in seconds.

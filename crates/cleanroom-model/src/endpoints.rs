@@ -149,12 +149,26 @@ endpoints! {
     ServiceOptionStatus: Post "/runtimeoptions/{option}/status" Query ANYONE_KNOWN;
     /// Decision 16
     MintNonce: Post "/attestation/nonce" Query PUBLIC;
+    /// Decision 45
+    PutRunRequest: Put "/contracts/{contractId}/queries/{queryId}/runs/{runId}" Update ANYONE_KNOWN;
+    /// Decision 45
+    ReadRunRequest: Get "/contracts/{contractId}/queries/{queryId}/runs/{runId}" Query ANYONE_KNOWN;
+    /// Decision 45
+    CancelRun: Post "/contracts/{contractId}/queries/{queryId}/runs/{runId}/cancel" Update ANYONE_KNOWN;
+    /// Decision 45
+    ListRuns: Post "/contracts/{contractId}/runs" Prepared PUBLIC;
+    /// Decision 45
+    PutRowCount: Put "/contracts/{contractId}/userdocuments/{documentId}/runs/{runId}" Prepared PUBLIC;
+    /// Decision 45
+    ReadRowCount: Get "/contracts/{contractId}/userdocuments/{documentId}/runs/{runId}" Query ANYONE_KNOWN;
     /// Decision 22
     AdmitRun: Post "/contracts/{contractId}/queries/{queryId}/runs/{runId}" Prepared PUBLIC;
     /// Decision 22
     Prerequisites: Post "/contracts/{contractId}/queries/{queryId}/prerequisites" Prepared KNOWN_OR_ATTESTED;
     /// Decision 22
     ReadRun: Post "/contracts/{contractId}/runs/{runId}" Prepared PUBLIC;
+    /// Decision 76
+    CheckRun: Post "/contracts/{contractId}/runs/{runId}/check" Prepared PUBLIC;
 }
 
 #[cfg(test)]

@@ -153,6 +153,14 @@ codes! {
     RunExpired = 403,
     /// The run's record does not list what was asked for.
     NotInRun = 403,
+    /// The query's runners do not include the caller.
+    NotARunner = 403,
+    /// Nobody asked for this run, or nobody does any more.
+    RunNotRequested = 403,
+    /// Its asker, an owner or an approver ended the run.
+    RunCancelled = 403,
+    /// The run belongs to another workload's key.
+    RunTaken = 403,
     /// Neither policy, delegate nor run allows a token for this subject and audience.
     TokenNotAllowed = 403,
     /// No such contract.
@@ -195,12 +203,16 @@ codes! {
     ProposalNotOpen = 409,
     /// This approver has voted.
     BallotAlreadySubmitted = 409,
-    /// The run id belongs to another query.
+    /// The run id was used for another request.
     RunIdInUse = 409,
+    /// What the asker has seen of this service is not in its ledger.
+    ServiceForked = 409,
     /// Somebody else put a secret under this id.
     SecretIdInUse = 409,
     /// The version sent is not the current one.
     PreconditionFailed = 412,
+    /// The caller has as much of this as one caller may have.
+    QuotaExceeded = 429,
     /// Ours.
     InternalError = 500,
 }

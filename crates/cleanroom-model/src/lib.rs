@@ -10,6 +10,7 @@ pub mod governance;
 pub mod ids;
 pub mod person;
 pub mod policy;
+pub mod runs;
 pub mod tables;
 pub mod tcb;
 

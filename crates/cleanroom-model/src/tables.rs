@@ -12,6 +12,7 @@ use crate::governance::OptionStatus;
 use crate::ids::{ContractId, DocumentId, Identifier, RunId};
 use crate::person::Person;
 use crate::policy::{Claims, PolicyType, TokenGrant};
+use crate::runs::{AskedRun, OpenRun, RowCount, RunLooks};
 
 macro_rules! declared {
     ($($(#[$doc:meta])* $name:ident: $key:ty => $value:ty = $table:literal;)*) => {
@@ -71,6 +72,18 @@ declared! {
     REFUSAL_SOURCES: Pair<ContractId, Pair<String, String>> => Json<SourceCount> = "public:refusal_sources";
     /// Verdicts on runs. Never removed: the same run id always has the same answer.
     RUNS: Pair<ContractId, RunId> => Json<RunVerdict> = "public:runs";
+    /// Runs that people asked for. Never removed: no run id is used twice.
+    RUN_REQUESTS: Pair<ContractId, RunId> => Json<AskedRun> = "public:run_requests";
+    /// Those of them that wait for a launcher, by asker. Removed with the verdict, the end, or once
+    /// they have lapsed.
+    OPEN_RUNS: Pair<ContractId, Pair<Person, RunId>> => Json<OpenRun> = "public:open_runs";
+    /// Hex SHA-256 of the attested key (PEM text) that a run belongs to.
+    RUN_KEYS: Pair<ContractId, RunId> => Json<String> = "public:run_keys";
+    /// First and last look of a run's pod at whether it may go on, and their number.
+    RUN_LOOKS: Pair<ContractId, RunId> => Json<RunLooks> = "public:run_looks";
+    /// Rows that a run read of a document, key (contract, document, run). For the document's owner
+    /// and approvers only.
+    ROW_COUNTS: Pair<ContractId, Pair<DocumentId, RunId>> => Json<RowCount> = "run_row_counts";
     /// Public halves of token signing keys, key (issuer, key id). Removed when tokens of a
     /// retired key can no longer be valid.
     OIDC_KEYS: Pair<String, Identifier> => Json<OidcKey> = "public:oidc_keys";
@@ -83,6 +96,7 @@ declared! {
 }
 
 const _: () = assert!(matches!(SECRETS.visibility(), Visibility::Private));
+const _: () = assert!(matches!(ROW_COUNTS.visibility(), Visibility::Private));
 
 /// The issuer address of a tenant and since when it stands: what a member set, else what a user set.
 ///
@@ -125,6 +139,9 @@ pub struct UserDocumentDraft {
     pub approvers: Vec<Person>,
     /// Who wrote it and owns it.
     pub creator: Person,
+    /// Of queries: who may ask for runs. Absent: the creator.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runners: Option<Vec<Person>>,
 }
 
 /// A consent switch.
@@ -382,9 +399,12 @@ pub struct RunRecord {
     pub admitted_on: u64,
     /// Unix milliseconds; nothing is released afterwards.
     pub not_after: u64,
-    /// Who asked, as the launcher says; for the record only.
+    /// Who asked for it on the ledger; absent while somebody only asks whether it would be admitted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub requested_by: Option<String>,
+    pub requested_by: Option<Person>,
+    /// The latest transaction that the asker had seen of this service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen: Option<TxId>,
     /// Kind of evidence of the launcher that admitted it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub launcher_policy_type: Option<PolicyType>,

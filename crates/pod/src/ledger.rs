@@ -1,7 +1,7 @@
 //! What a pod asks of the ledger, always for its one run and always under its attested key.
 //!
-//! Every release re-checks consent of contract, query and datasets in the transaction that answers,
-//! so reading the run record again is the consent check. Source: decision 22, attested calls of
+//! Every release re-checks consent of contract, query and datasets in the transaction that answers;
+//! a look does the same and releases nothing. Source: decisions 22 and 76, attested calls of
 //! `attestation-secrets-oidc.md` §2, §3.
 
 use cleanroom_model::analytics::FailureCode;
@@ -122,6 +122,20 @@ impl Ledger {
         })
     }
 
+    /// Whether the run may go on. Fails as soon as anybody withdraws consent or ends the run.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError`] with the ledger's reason.
+    pub async fn look(&self) -> Result<(), RunError> {
+        let path = format!("/app/contracts/{}/runs/{}/check", self.contract, self.run);
+        self.workload
+            .post(&self.connection.again(), &path, &json!({}))
+            .await
+            .map(drop)
+            .map_err(|e| refused(&e, FailureCode::SparkJobFailed))
+    }
+
     /// A secret of the run.
     ///
     /// # Errors
@@ -172,6 +186,7 @@ fn refused(error: &ClientError, otherwise: FailureCode) -> RunError {
     let code = match error.code() {
         Some("ContractDisabled" | "UserDocumentRuntimeOptionDisabled") => FailureCode::ConsentRevoked,
         Some("RunExpired") => FailureCode::Timeout,
+        Some("RunCancelled") => FailureCode::Cancelled,
         Some(_) => otherwise,
         None => FailureCode::SparkJobFailed,
     };
@@ -219,6 +234,7 @@ mod tests {
             ("UserDocumentRuntimeOptionDisabled", FailureCode::ConsentRevoked),
             ("ContractDisabled", FailureCode::ConsentRevoked),
             ("RunExpired", FailureCode::Timeout),
+            ("RunCancelled", FailureCode::Cancelled),
             ("NotInRun", FailureCode::KeyRefused),
         ] {
             assert_eq!(

@@ -10,6 +10,7 @@ pub mod federated;
 pub mod inputs;
 pub mod job;
 pub mod ledger;
+pub mod looks;
 pub mod measured;
 pub mod output;
 pub mod plan;

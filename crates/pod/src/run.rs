@@ -1,7 +1,8 @@
 //! One run from record to result.
 //!
 //! The order is the promise: the ledger's record first, the SQL gate before any key, the store's
-//! identity before any data, consent before every open and once more before the result, audit
+//! identity before any data, a look at consent before the first open of each input, before any other
+//! open unless one was taken just before, and once more before the result, audit
 //! events committed before anything becomes visible. Whatever fails, no output stays.
 
 use std::pin::Pin;
@@ -16,14 +17,13 @@ use zeroize::Zeroizing;
 use crate::inputs::Input;
 use crate::job::JobSpec;
 use crate::ledger::{Audit, Ledger};
+use crate::looks::Looks;
 use crate::output::{ManifestSignature, OutputError, Provenance, Sink};
 use crate::plan::{Part, Plan, RunError};
 use crate::sealed_file::DataKey;
 use crate::spark::{JobResult, Spark, SparkError};
 use crate::webhdfs::{Access, Door, Gate};
 
-/// Consent that was confirmed this long ago still counts while Spark opens files one after another.
-const CONSENT_AGE_MAX: Duration = Duration::from_secs(2);
 /// The event that ends a good run; Spark's own is not passed on, since the run goes on.
 const COMPLETED: &str = "QUERY_EXECUTION_COMPLETED";
 
@@ -196,18 +196,19 @@ async fn open_inputs(plan: &Plan, keys: &[Option<DataKey>]) -> Result<Vec<Input>
 type Closed = Arc<Mutex<Option<RunError>>>;
 
 /// Asks the ledger again before data passes the door.
-fn consent_gate(ledger: Arc<Ledger>, closed: Closed) -> Gate {
-    let confirmed: Arc<tokio::sync::Mutex<Option<Instant>>> = Arc::default();
-    Box::new(move |_: Access| {
-        let (ledger, closed, confirmed) = (Arc::clone(&ledger), Arc::clone(&closed), Arc::clone(&confirmed));
+fn consent_gate(ledger: Arc<Ledger>, looks: Looks, closed: Closed) -> Gate {
+    let looks = Arc::new(tokio::sync::Mutex::new(looks));
+    Box::new(move |access: Access| {
+        let (ledger, closed, looks) = (Arc::clone(&ledger), Arc::clone(&closed), Arc::clone(&looks));
         let answer: Pin<Box<dyn Future<Output = Result<(), String>> + Send>> = Box::pin(async move {
-            let mut confirmed = confirmed.lock().await;
-            if confirmed.is_some_and(|at| at.elapsed() < CONSENT_AGE_MAX) {
+            let mut looks = looks.lock().await;
+            let asked = Instant::now();
+            if !looks.is_due(&access, asked) {
                 return Ok(());
             }
-            match ledger.read_run().await {
-                Ok(_) => {
-                    *confirmed = Some(Instant::now());
+            match ledger.look().await {
+                Ok(()) => {
+                    looks.confirm(access, asked);
                     Ok(())
                 }
                 Err(error) => {
@@ -236,7 +237,8 @@ async fn compute(
     let failed = |why: String| RunError::new(FailureCode::SparkJobFailed, why);
     let job = ledger.run().as_str();
     let closed = Closed::default();
-    let gate = consent_gate(Arc::clone(ledger), Arc::clone(&closed));
+    let looks = Looks::new(plan.record.pod_policy_type);
+    let gate = consent_gate(Arc::clone(ledger), looks, Arc::clone(&closed));
     let door = Door::open(inputs, sink, job, gate)
         .await
         .map_err(|e| failed(format!("the data door: {e}")))?;
@@ -318,7 +320,7 @@ async fn publish(
     sink: &Sink,
     result: JobResult,
 ) -> Result<JobResult, RunError> {
-    ledger.read_run().await?;
+    ledger.look().await?;
     ledger.audit(Audit::QueryCompleted, "query completed").await?;
     let rows = result.rows_written;
     ledger

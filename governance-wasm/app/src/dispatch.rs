@@ -10,8 +10,8 @@ use crate::permit::wrapper::Wrapper;
 use crate::reply::{Answer, Reply};
 use crate::request::{Call, Request};
 use crate::{
-    consent, contracts, delegates, documents, events, issuer, policies, runs, secrets, tokens,
-    user_proposals, users,
+    consent, contracts, delegates, documents, events, issuer, policies, row_counts, run_requests, runs,
+    secrets, tokens, user_proposals, users,
 };
 
 /// Answers a request. Writes count only if the status is below 400 or the reply says so; a query
@@ -75,9 +75,16 @@ fn dispatch(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
         E::GenerateContractOidcKey => issuer::generate_for_contract(call, changes),
         E::ServiceOptionStatus => consent::service_status(call),
         E::MintNonce => mint_nonce(call),
+        E::PutRunRequest => run_requests::put(call, changes),
+        E::ReadRunRequest => run_requests::read(call),
+        E::CancelRun => run_requests::cancel(call, changes),
+        E::ListRuns => run_requests::list(call, changes),
+        E::PutRowCount => row_counts::put(call, changes),
+        E::ReadRowCount => row_counts::read(call),
         E::AdmitRun => runs::admit(call, changes),
         E::Prerequisites => runs::prerequisites(call, changes),
         E::ReadRun => runs::read(call, changes),
+        E::CheckRun => runs::check(call, changes),
     }
 }
 

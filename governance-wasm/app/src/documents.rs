@@ -18,6 +18,7 @@ use crate::caller;
 use crate::contracts::{check_version, require_exists};
 use crate::document_state::{self, Loaded};
 use crate::nesting::require_shallow;
+use crate::parties;
 use crate::permit::permit;
 use crate::releases::Purpose;
 use crate::reply::{Answer, Refusal, Reply};
@@ -112,11 +113,13 @@ pub(crate) fn put(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
         ));
     }
     let approvers = approvers(call, body.approvers.unwrap_or_default())?;
+    let runners = parties::named_runners(call, &data)?;
     let draft = UserDocumentDraft {
         data,
         labels: body.labels,
         approvers,
         creator: known.person,
+        runners,
     };
     USER_DOCUMENTS.put(changes, &key, &Json(draft))?;
     Ok(Reply::empty())

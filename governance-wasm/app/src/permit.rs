@@ -5,9 +5,11 @@
 //! run check or without the event: there is nothing else to call.
 
 use cleanroom_model::error_codes::ErrorCode;
+use cleanroom_model::ids::RunId;
 use cleanroom_model::policy::WorkloadRole;
-use cleanroom_model::tables::RunRecord;
-use kv::Write;
+use cleanroom_model::runs::RunLooks;
+use cleanroom_model::tables::{RUN_KEYS, RUN_LOOKS, RunRecord};
+use kv::{Json, Pair, Write};
 
 use crate::admission::Admitted;
 use crate::alternatives::AdmittedBy;
@@ -45,6 +47,7 @@ pub(crate) fn permit<'a>(
     purpose: Purpose<'a>,
 ) -> Result<Permit<'a>, Refusal> {
     let run = run_of(call, changes, &admitted, purpose, Check::Release)?;
+    claim(call, changes, &admitted, run.as_ref())?;
     Ok(Permit {
         admitted,
         run,
@@ -66,6 +69,7 @@ pub(crate) fn permit_if<'a, T>(
         let found = allows(admitted, run.as_ref())?;
         Ok((run, found))
     })?;
+    claim(call, changes, &admitted, run.as_ref())?;
     let permit = Permit {
         admitted,
         run,
@@ -74,14 +78,14 @@ pub(crate) fn permit_if<'a, T>(
     Ok((permit, found))
 }
 
-/// Whether an admitted workload may report: pods about their own run.
+/// Whether an admitted workload may report, and of which run: pods about their own.
 pub(crate) fn require_reporter(
     call: &Call<'_>,
     changes: &mut dyn Write,
     admitted: &Admitted,
     purpose: Purpose<'_>,
-) -> Result<(), Refusal> {
-    run_of(call, changes, admitted, purpose, Check::Report).map(drop)
+) -> Result<Option<RunRecord>, Refusal> {
+    run_of(call, changes, admitted, purpose, Check::Report)
 }
 
 impl Permit<'_> {
@@ -127,6 +131,21 @@ impl Permit<'_> {
         self.trace(call, changes, None)
     }
 
+    /// Records a look at whether the run may go on: one row for each run, whatever the number of its
+    /// looks.
+    pub(crate) fn looked(self, call: &Call<'_>, changes: &mut dyn Write, run: &RunId) -> Result<(), Refusal> {
+        let key = Pair(self.admitted.contract, run.clone());
+        let now = call.now_ms();
+        let before = RUN_LOOKS.get(call.state, &key)?.map(|row| row.0);
+        let looks = RunLooks {
+            first: before.map_or(now, |looks| looks.first),
+            last: now,
+            count: before.map_or(1, |looks| looks.count.saturating_add(1)),
+        };
+        RUN_LOOKS.put(changes, &key, &Json(looks))?;
+        Ok(())
+    }
+
     fn trace(&self, call: &Call<'_>, changes: &mut dyn Write, audience: Option<&str>) -> Result<(), Refusal> {
         let Admitted {
             contract,
@@ -167,6 +186,46 @@ fn run_if_pod(call: &Call<'_>, admitted: &Admitted, check: Check) -> Result<Opti
     permitted(call, admitted, check).map(Some)
 }
 
+/// The key of a pod that its run can belong to. Delegates are other workloads of the same run, let in
+/// one by one.
+fn own_key(call: &Call<'_>, admitted: &Admitted) -> Option<String> {
+    let pem = match &admitted.by {
+        AdmittedBy::Alternative(_) => admitted.key_pem()?,
+        AdmittedBy::Delegate(_) => return None,
+    };
+    Some(hex::encode(call.host.sha256(pem.as_bytes())))
+}
+
+/// A run belongs to the first key that gets anything for it, which is the one that reads its record:
+/// a second pod of the same kind learns nothing, and says nothing in its name.
+fn require_own(call: &Call<'_>, admitted: &Admitted, record: &RunRecord) -> Result<(), Refusal> {
+    let key = Pair(admitted.contract.clone(), record.run_id.clone());
+    let first = RUN_KEYS.get(call.state, &key)?.map(|row| row.0);
+    match (first, own_key(call, admitted)) {
+        (Some(first), Some(own)) if first != own => Err(Refusal::new(
+            ErrorCode::RunTaken,
+            format!("run {} belongs to another key of its pod's kind", record.run_id),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Gives a run to the key that gets something for it.
+fn claim(
+    call: &Call<'_>,
+    changes: &mut dyn Write,
+    admitted: &Admitted,
+    run: Option<&RunRecord>,
+) -> Result<(), Refusal> {
+    if let (Some(record), Some(own)) = (run, own_key(call, admitted)) {
+        let key = Pair(admitted.contract.clone(), record.run_id.clone());
+        if !RUN_KEYS.has(call.state, &key)? {
+            RUN_KEYS.put(changes, &key, &Json(own))?;
+        }
+    }
+    Ok(())
+}
+
 fn permitted(call: &Call<'_>, admitted: &Admitted, check: Check) -> Result<RunRecord, Refusal> {
     let run = admitted.run_id.as_ref().ok_or_else(|| {
         Refusal::new(
@@ -185,6 +244,7 @@ fn permitted(call: &Call<'_>, admitted: &Admitted, check: Check) -> Result<RunRe
             format!("run {run} is not this workload's"),
         ));
     }
+    require_own(call, admitted, &record)?;
     if check == Check::Release {
         run_state::require_live(call, &admitted.contract, &record)?;
     }

@@ -15,6 +15,7 @@ use cleanroom_model::error_codes::ErrorCode;
 use cleanroom_model::ids::{ContractId, DocumentId, RunId};
 use cleanroom_model::person::Person;
 use cleanroom_model::policy::WorkloadRole;
+use cleanroom_model::runs::PARAMETERS_LEN_MAX;
 use cleanroom_model::tables::{DocumentUse, FrozenDocument, RunDocument, RunRecord};
 use kv::Pair;
 use serde_json::{Value as JsonValue, json};
@@ -60,10 +61,11 @@ pub(crate) fn check_request(request: &RunRequest) -> Result<(), Refusal> {
             format!("maxDurationS is 1 to {RUN_SECONDS_MAX} seconds"),
         ));
     }
-    if request.requested_by.as_ref().is_some_and(|text| text.len() > 256) {
+    let parameters = serde_json::to_vec(&request.parameters).map_or(usize::MAX, |json| json.len());
+    if parameters > PARAMETERS_LEN_MAX {
         return Err(Refusal::new(
-            ErrorCode::InvalidInput,
-            "requestedBy is longer than 256 bytes",
+            ErrorCode::InvalidRunParameters,
+            format!("parameters are longer than {PARAMETERS_LEN_MAX} bytes"),
         ));
     }
     Ok(())
@@ -78,15 +80,28 @@ pub(crate) enum Values {
     NotChosen,
 }
 
+/// A run that somebody wants.
+pub(crate) struct Wanted<'a> {
+    pub(crate) contract: &'a ContractId,
+    pub(crate) query: &'a DocumentId,
+    pub(crate) run: &'a RunId,
+    pub(crate) request: &'a RunRequest,
+    pub(crate) values: Values,
+    /// Absent if somebody only asks whether it would be admitted.
+    pub(crate) asked_by: Option<&'a Person>,
+    pub(crate) launcher: &'a Launcher,
+}
+
 /// The record of the run, or the first reason against it.
-pub(crate) fn evaluate(
-    call: &Call<'_>,
-    contract: &ContractId,
-    query_id: &DocumentId,
-    run_id: &RunId,
-    (request, values): (&RunRequest, Values),
-    launcher: &Launcher,
-) -> Result<RunRecord, Refusal> {
+pub(crate) fn evaluate(call: &Call<'_>, wanted: &Wanted<'_>) -> Result<RunRecord, Refusal> {
+    let Wanted {
+        contract,
+        query: query_id,
+        run: run_id,
+        request,
+        launcher,
+        ..
+    } = *wanted;
     let key = Pair(contract.clone(), query_id.clone());
     let query_doc = document_state::load(call, &key)?.ok_or_else(|| documents::not_found(&key))?;
     let query = QueryDocument::parse(data_text(&query_doc)).map_err(|error| {
@@ -100,7 +115,7 @@ pub(crate) fn evaluate(
     let used = parse_datasets(loaded)?;
     check_consents(call, contract, &query_doc, &used)?;
     check_floors(&query.query, &used)?;
-    let parameters = match values {
+    let parameters = match wanted.values {
         Values::Complete => parameters(&query.query, request)?,
         Values::NotChosen => BTreeMap::new(),
     };
@@ -128,7 +143,8 @@ pub(crate) fn evaluate(
         telemetry,
         admitted_on: call.now_ms(),
         not_after: call.now_ms().saturating_add(life_ms),
-        requested_by: request.requested_by.clone(),
+        requested_by: wanted.asked_by.cloned(),
+        seen: request.seen,
         launcher_policy_type: launcher.policy_type,
         launcher_alternative: launcher.alternative.clone(),
         launcher_host_data: launcher.host_data.clone(),

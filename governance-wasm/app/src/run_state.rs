@@ -2,7 +2,7 @@
 
 use cleanroom_model::error_codes::ErrorCode;
 use cleanroom_model::ids::{ContractId, RunId};
-use cleanroom_model::tables::{RUNS, RunRecord, RunVerdict};
+use cleanroom_model::tables::{RUN_REQUESTS, RUNS, RunRecord, RunVerdict};
 use kv::{Pair, Singleton};
 use model::tables::SERVICE_TIME_RESET;
 
@@ -38,6 +38,27 @@ fn ended_by_reset(call: &Call<'_>, contract: &ContractId, run: &RunId) -> Result
     Ok(record.is_none_or(|record| record.version.seqno < reset.version.seqno))
 }
 
+/// Whether service time was reset after the run was asked for: nobody knows then how old that is.
+pub(crate) fn asked_before_reset(call: &Call<'_>, key: &Pair<ContractId, RunId>) -> Result<bool, Refusal> {
+    let Some(reset) = SERVICE_TIME_RESET.get_versioned(call.state, &Singleton)? else {
+        return Ok(false);
+    };
+    let asked = RUN_REQUESTS.get_versioned(call.state, key)?;
+    Ok(asked.is_none_or(|asked| asked.version.seqno < reset.version.seqno))
+}
+
+/// Whether the run was ended.
+pub(crate) fn require_not_cancelled(call: &Call<'_>, key: &Pair<ContractId, RunId>) -> Result<(), Refusal> {
+    let asked = RUN_REQUESTS.get(call.state, key)?.map(|row| row.0);
+    if asked.is_some_and(|asked| asked.cancelled_by.is_some()) {
+        return Err(Refusal::new(
+            ErrorCode::RunCancelled,
+            format!("run {} was ended by somebody who may", key.1),
+        ));
+    }
+    Ok(())
+}
+
 /// Time and consent of a run that was admitted, asked again; documents may have been switched off
 /// since.
 pub(crate) fn require_live(
@@ -45,6 +66,7 @@ pub(crate) fn require_live(
     contract: &ContractId,
     record: &RunRecord,
 ) -> Result<(), Refusal> {
+    require_not_cancelled(call, &Pair(contract.clone(), record.run_id.clone()))?;
     if call.now_ms() > record.not_after {
         return Err(Refusal::new(
             ErrorCode::RunExpired,

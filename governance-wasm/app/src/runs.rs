@@ -5,20 +5,22 @@ use cleanroom_model::api::{PrerequisiteReason, PrerequisitesView, RunAdmitted, R
 use cleanroom_model::error_codes::ErrorCode;
 use cleanroom_model::ids::{ContractId, DocumentId, RunId};
 use cleanroom_model::policy::WorkloadRole;
-use cleanroom_model::tables::{RUNS, RunRefusal, RunVerdict};
+use cleanroom_model::runs::{AdmitRun, RunMayGoOn};
+use cleanroom_model::tables::{RUNS, RunRecord, RunRefusal, RunVerdict};
 use kv::{Json, Pair, Write};
 use serde_json::json;
 
-use crate::admission::{self, Binding};
+use crate::admission::{self, Admitted, Binding};
 use crate::caller;
 use crate::document_state;
 use crate::launcher::Launcher;
-use crate::permit::permit;
+use crate::permit::{Permit, permit};
 use crate::proof::Body;
 use crate::releases::Purpose;
 use crate::reply::{Answer, Refusal, Reply};
 use crate::request::{Call, Caller};
-use crate::run_rules::{self, Values};
+use crate::run_requests;
+use crate::run_rules::{self, Values, Wanted};
 use crate::run_state;
 
 /// `POST /contracts/{contractId}/queries/{queryId}/runs/{runId}`
@@ -37,23 +39,39 @@ pub(crate) fn admit(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
         purpose,
         &[WorkloadRole::Launcher],
     )?;
-    let request: RunRequest = serde_json::from_slice(&admitted.data)
-        .map_err(|e| Refusal::new(ErrorCode::InvalidInput, format!("data is not a run request: {e}")))?;
-    run_rules::check_request(&request)?;
+    let _: AdmitRun = serde_json::from_slice(&admitted.data).map_err(|e| {
+        let why = format!("all that decides about a run is in its request, so data is {{}}: {e}");
+        Refusal::new(ErrorCode::InvalidInput, why)
+    })?;
     let key = Pair(admitted.contract.clone(), run.clone());
+    let asked = match run_requests::asked_for(call, &key, &query) {
+        Ok(asked) => asked,
+        Err(refusal) => return Err(remembered(call, changes, &admitted, purpose, refusal)),
+    };
     if let Some(verdict) = RUNS.get(call.state, &key)? {
-        return same_answer(&query, verdict.0)
-            .map_err(|refusal| admitted.refuse(call, changes, purpose, refusal));
+        return same_answer(verdict.0).map_err(|refusal| admitted.refuse(call, changes, purpose, refusal));
+    }
+    if let Err(refusal) = run_requests::require_open(call, &key, &asked) {
+        return Err(remembered(call, changes, &admitted, purpose, refusal));
     }
     let launcher = Launcher::of(&admitted);
-    let asked = (&request, Values::Complete);
-    match run_rules::evaluate(call, &admitted.contract, &query, &run, asked, &launcher) {
+    let wanted = Wanted {
+        contract: &admitted.contract,
+        query: &query,
+        run: &run,
+        request: &asked.request,
+        values: Values::Complete,
+        asked_by: Some(&asked.asked_by),
+        launcher: &launcher,
+    };
+    match run_rules::evaluate(call, &wanted) {
         Ok(record) => {
             RUNS.put(
                 changes,
                 &key,
                 &Json(RunVerdict::Admitted(Box::new(record.clone()))),
             )?;
+            run_requests::close(changes, &key, &asked)?;
             permit(call, changes, admitted, purpose)?.granted(call, changes)?;
             Reply::json(&RunAdmitted { run: record })
         }
@@ -67,24 +85,29 @@ pub(crate) fn admit(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
                 details: refusal.details.clone(),
             });
             RUNS.put(changes, &key, &Json(verdict))?;
+            run_requests::close(changes, &key, &asked)?;
             Err(admitted.refuse(call, changes, purpose, refusal))
         }
     }
 }
 
-/// The same run id has the same answer; for another query it has none. Its errors are refusals on
-/// policy grounds, each with its trace.
-fn same_answer(query: &DocumentId, verdict: RunVerdict) -> Answer {
-    let asked_for = match &verdict {
-        RunVerdict::Admitted(record) => &record.query_id,
-        RunVerdict::Refused(refused) => &refused.query_id,
-    };
-    if asked_for != query {
-        return Err(Refusal::new(
-            ErrorCode::RunIdInUse,
-            format!("the run id belongs to query {asked_for}; choose another"),
-        ));
+/// A refusal on policy grounds is remembered; a fault of ours is not one.
+fn remembered(
+    call: &Call<'_>,
+    changes: &mut dyn Write,
+    admitted: &Admitted,
+    purpose: Purpose<'_>,
+    refusal: Refusal,
+) -> Refusal {
+    match refusal.code {
+        ErrorCode::InternalError => refusal,
+        _ => admitted.refuse(call, changes, purpose, refusal),
     }
+}
+
+/// The same run id has the same answer. Its errors are refusals on policy grounds, each with its
+/// trace.
+fn same_answer(verdict: RunVerdict) -> Answer {
     match verdict {
         RunVerdict::Admitted(run) => Reply::json(&RunAdmitted { run: *run }),
         RunVerdict::Refused(refused) => {
@@ -134,7 +157,16 @@ pub(crate) fn prerequisites(call: &Call<'_>, changes: &mut dyn Write) -> Answer 
     };
     run_rules::check_request(&request)?;
     let probe: RunId = "prerequisites".parse().expect("an identifier");
-    let reason = match run_rules::evaluate(call, &contract, &query, &probe, (&request, values), &launcher) {
+    let wanted = Wanted {
+        contract: &contract,
+        query: &query,
+        run: &probe,
+        request: &request,
+        values,
+        asked_by: None,
+        launcher: &launcher,
+    };
+    let reason = match run_rules::evaluate(call, &wanted) {
         Ok(_) => None,
         Err(refusal) if refusal.code == ErrorCode::InternalError => return Err(refusal),
         Err(refusal) => Some(PrerequisiteReason {
@@ -167,12 +199,7 @@ pub(crate) fn read(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
     )?;
     let permit = permit(call, changes, admitted, purpose)?;
     let contract = &permit.admitted().contract;
-    let record = match permit.run() {
-        Some(record) => record.clone(),
-        // Workloads without a role may read any run.
-        None => run_state::admitted_run(call, contract, &run)?
-            .map_err(|_| Refusal::new(ErrorCode::RunNotFound, format!("there is no admitted run {run}")))?,
-    };
+    let record = record_of(call, &permit, &run)?;
     let mut documents = Vec::with_capacity(record.documents.len());
     for used in &record.documents {
         let key = Pair(contract.clone(), used.id.clone());
@@ -192,4 +219,44 @@ pub(crate) fn read(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
     .map_err(|e| Refusal::new(ErrorCode::InternalError, e.to_string()))?;
     let value = permit.release(call, changes, &plain, None)?;
     Reply::json(&json!({ "value": value }))
+}
+
+/// The run that a permit is for.
+fn record_of(call: &Call<'_>, permit: &Permit<'_>, run: &RunId) -> Result<RunRecord, Refusal> {
+    match permit.run() {
+        Some(record) => Ok(record.clone()),
+        // Workloads without a role may read any run.
+        None => run_state::admitted_run(call, &permit.admitted().contract, run)?
+            .map_err(|_| Refusal::new(ErrorCode::RunNotFound, format!("there is no admitted run {run}"))),
+    }
+}
+
+/// `POST /contracts/{contractId}/runs/{runId}/check`: the checks of a release, and nothing released
+/// (decision 76).
+pub(crate) fn check(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
+    let run: RunId = call.id("runId")?;
+    let purpose = Purpose {
+        kind: "check",
+        name: run.as_str(),
+    };
+    let admitted = admission::admit(
+        call,
+        changes,
+        &call.body()?,
+        Binding::Encrypt,
+        None,
+        purpose,
+        &[WorkloadRole::Pod],
+    )?;
+    let permit = permit(call, changes, admitted, purpose)?;
+    let record = record_of(call, &permit, &run)?;
+    if permit.run().is_none()
+        && let Err(refusal) = run_state::require_live(call, &permit.admitted().contract, &record)
+    {
+        return Err(permit.refuse(call, changes, refusal));
+    }
+    permit.looked(call, changes, &run)?;
+    Reply::json(&RunMayGoOn {
+        not_after: record.not_after,
+    })
 }

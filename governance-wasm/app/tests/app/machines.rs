@@ -6,7 +6,7 @@ use model::b64;
 use serde_json::{Value as JsonValue, json};
 
 use crate::runs::{POD, agreed, ask, ask_with};
-use crate::world::{Answer, Workload, World, report_data, workload};
+use crate::world::{Answer, Workload, World, report_data, user, workload};
 
 const SECRET: &str = "/contracts/c1/secrets/s";
 
@@ -94,6 +94,7 @@ fn launchers_without_host_data_are_told_apart_by_their_alternative() {
         welcome(&mut world, alternative, digit, json!({"role": "launcher"}));
     }
     let target = "/contracts/c1/queries/q1/runs/r1";
+    world.put(&user("una"), target, json!({})).ok_with(201);
     let run = write(&mut world, 'c', "POST", target, json!({})).ok()["run"].clone();
     assert_eq!(
         (&run["launcherPolicyType"], &run["launcherAlternative"]),

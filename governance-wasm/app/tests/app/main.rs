@@ -24,6 +24,7 @@ mod machines;
 mod people;
 mod routes;
 mod run_delegates;
+mod run_requests;
 mod runs;
 mod secrets;
 mod tokens;

@@ -8,7 +8,7 @@ use cleanroom_model::governance::{
 };
 use cleanroom_model::ids::{ContractId, Identifier};
 use cleanroom_model::policy::PolicyAlternative;
-use cleanroom_model::tables::RELEASES;
+use cleanroom_model::tables::{RELEASES, RUN_LOOKS};
 use governance_app::{Caller, Principal, Request};
 use kv::access::{Context, access, classify};
 use kv::store::Store;
@@ -174,6 +174,12 @@ impl Answer {
     pub fn ok(self) -> JsonValue {
         assert!(self.status < 300, "{} {}", self.status, self.json);
         self.json
+    }
+
+    #[track_caller]
+    pub fn ok_with(&self, status: u16) -> &Self {
+        assert_eq!(self.status, status, "{}", self.json);
+        self
     }
 
     pub fn code(&self) -> &str {
@@ -441,6 +447,13 @@ impl World {
         let prefix = format!("{contract}/");
         let rows = RELEASES.rows_with_prefix(&state, prefix.as_bytes()).unwrap();
         rows.into_iter().map(|row| row.value.0).collect()
+    }
+
+    /// What the ledger holds of a pod's looks at its run.
+    pub fn looks(&self, contract: &str, run: &str) -> cleanroom_model::runs::RunLooks {
+        let key = format!("{contract}/{run}");
+        let row = self.store.get(RUN_LOOKS.name(), key.as_bytes()).unwrap();
+        serde_json::from_slice(row.value).unwrap()
     }
 
     /// One request, committed as the host would.
