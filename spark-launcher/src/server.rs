@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response, header};
+use http::{Method, Request, Response, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -74,8 +74,14 @@ async fn respond(launcher: &Launcher, request: Request<Incoming>) -> Response<Fu
     let body = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, BODY_SIZE_MAX).collect()).await;
     let answer = match body {
         Ok(Ok(body)) => {
+            // HEAD is GET without a body, which the protocol leaves out (RFC 9110 §9.3.2).
+            let method = if head.method == Method::HEAD {
+                Method::GET
+            } else {
+                head.method.clone()
+            };
             launcher
-                .answer(&head.method, head.uri.path(), &head.headers, &body.to_bytes())
+                .answer(&method, head.uri.path(), &head.headers, &body.to_bytes())
                 .await
         }
         Ok(Err(_)) => Err(Refusal::new(

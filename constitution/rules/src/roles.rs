@@ -87,7 +87,7 @@ pub fn normalised_member_data(data: &JsonValue) -> Result<JsonValue, Fault> {
 /// issuers (O5; without their issuer users cannot withdraw a consent), lowered platform requirements (O6), the recovery threshold (O4), existing members (O1).
 fn is_operator_class(action: &Action, members: &Electorate, credentials: &impl Credentials) -> bool {
     match action {
-        Action::OpenService(_) => true,
+        Action::OpenService(_) | Action::EndChunk(_) => true,
         Action::SetMember(args) => adds_plain_operator(args, members, credentials),
         // The id that will be removed is the one that is looked at (O2).
         Action::RemoveMember(args) => members

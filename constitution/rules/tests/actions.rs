@@ -9,7 +9,7 @@ use cleanroom_model::policy::{ALLOW_ALL_HOST_DATA, PolicyAlternative};
 use cleanroom_model::tables::TENANT_ISSUERS;
 use common::{SERVICE_CERT, World, member, proposal_id, text, votes};
 use kv::{Json, Pair, Singleton, TxId};
-use model::proposal::ProposalState;
+use model::proposal::{Moment, ProposalState, Resolution};
 use model::service::{EndpointRow, ServiceStatus};
 use model::tables;
 use serde_json::{Value as JsonValue, json};
@@ -565,6 +565,22 @@ fn thresholds_and_limits_stay_in_range() {
         ),
         (1, Some(5))
     );
+}
+
+#[test]
+fn a_chunk_is_asked_for_by_proposal_and_an_operator_needs_no_vote() {
+    let mut world = World::new("ann bob opa:operator");
+    world.carry("trigger_ledger_chunk", json!({}));
+    let row = tables::CHUNK_REQUESTS.get(&world, &Singleton).unwrap();
+    assert_eq!(row, Some(Json(proposal_id("this"))));
+    world.refuses("trigger_ledger_chunk", json!({"now": true}), "unknown field");
+    let proposal = json!([{"name": "trigger_ledger_chunk"}]);
+    for (who, resolution) in [("opa", Resolution::Accepted), ("ann", Resolution::Open)] {
+        assert_eq!(
+            world.resolve(who, Moment::Creation, proposal.clone(), ""),
+            resolution
+        );
+    }
 }
 
 #[test]

@@ -114,6 +114,8 @@ actions! {
     RemoveMinimumTcb(RemoveMinimumTcb) = "remove_snp_minimum_tcb_version",
     /// Changes the service's limits.
     SetServiceConfiguration(SetServiceConfiguration) = "set_service_configuration",
+    /// Ends the open chunk of the ledger, so that readers of closed chunks see everything.
+    EndChunk(EndChunk) = "trigger_ledger_chunk",
 }
 
 /// Actions of the reference that this build knows but does not carry out.
@@ -151,7 +153,6 @@ pub const LATER: &[&str] = &[
     "signing_enable_rotate_signing_key",
     "transition_node_to_trusted",
     "trigger_acme_refresh",
-    "trigger_ledger_chunk",
     "trigger_ledger_rekey",
     "trigger_recovery_shares_refresh",
     "trigger_snapshot",

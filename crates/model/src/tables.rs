@@ -63,6 +63,8 @@ declared! {
     PREVIOUS_SERVICE_IDENTITY: Singleton => Json<String> = "public:ccf.gov.service.previous_service_identity";
     /// The latest reset of service time; the row's version is its transaction.
     SERVICE_TIME_RESET: Singleton => Json<ServiceTimeReset> = "public:ccf.gov.service.time_reset";
+    /// The proposal that last asked for the end of a ledger chunk; the host ends it.
+    CHUNK_REQUESTS: Singleton => Json<ProposalId> = "public:ccf.gov.ledger_chunk";
     /// Submitted proposals, byte for byte.
     PROPOSALS: ProposalId => Raw = "public:ccf.gov.proposals";
     /// Where each proposal stands; closed ones stay.

@@ -4,8 +4,9 @@
 //! There is no interface for effects: the host compares the rows before and after.
 
 use kv::{Singleton, TableError};
+use model::ProposalId;
 use model::service::{ServiceInfo, ServiceStatus};
-use model::tables::{SERVICE_CONFIG, SERVICE_INFO};
+use model::tables::{CHUNK_REQUESTS, SERVICE_CONFIG, SERVICE_INFO};
 
 use crate::guests::Component;
 use crate::identity::LedgerSecrets;
@@ -19,6 +20,16 @@ pub(crate) struct Watched {
     status: ServiceStatus,
     threshold: u16,
     holders: Holders,
+    chunk_request: Option<ProposalId>,
+}
+
+/// What the service has to do besides, once the change is committed.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Reaction {
+    /// The service was opened.
+    pub(crate) opened: bool,
+    /// The open chunk is to end: the service was opened, or members asked for it.
+    pub(crate) ends_chunk: bool,
 }
 
 impl Watched {
@@ -37,17 +48,18 @@ impl Watched {
             status,
             threshold,
             holders: shares::holders(tx)?,
+            chunk_request: CHUNK_REQUESTS.get(tx, &Singleton)?.map(|row| row.0),
         })
     }
 
-    /// Reacts to what changed since `self` was read; says whether the service was opened.
+    /// Reacts to what changed since `self` was read; says what is left to do.
     /// An error means that the change must not be made.
     pub(crate) fn react(
         &self,
         tx: &mut Transaction,
         secrets: &LedgerSecrets,
         entropy: &mut Entropy,
-    ) -> Result<bool, String> {
+    ) -> Result<Reaction, String> {
         let now = Self::read(tx).map_err(|e| e.to_string())?;
         if now.cert != self.cert {
             return Err("the service certificate cannot be changed by a proposal".to_owned());
@@ -60,9 +72,13 @@ impl Watched {
         if Component::constitution(tx.child(kv::Context::Host).snapshot()).is_none() {
             return Err("the constitution's component is not stored".to_owned());
         }
-        if opened || (now.status == ServiceStatus::Open && now != *self) {
+        let other_shares = now.threshold != self.threshold || now.holders != self.holders;
+        if opened || (now.status == ServiceStatus::Open && other_shares) {
             shares::issue(tx, &now.holders, now.threshold, secrets, entropy).map_err(|e| e.to_string())?;
         }
-        Ok(opened)
+        Ok(Reaction {
+            opened,
+            ends_chunk: opened || now.chunk_request != self.chunk_request,
+        })
     }
 }

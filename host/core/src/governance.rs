@@ -22,7 +22,7 @@ use model::{Digest, FrameworkError, MemberId, ProposalId, b64, proposal_rows};
 use serde::Deserialize;
 use serde_json::{Value as JsonValue, json};
 
-use crate::effects::Watched;
+use crate::effects::{Reaction, Watched};
 use crate::guests::{Component, GuestFailure, Guests, Invalid, ResolveContext};
 use crate::identity::LedgerSecrets;
 use crate::member_request::{MemberRequest, MessageType};
@@ -97,8 +97,8 @@ pub(crate) struct Governing<'a> {
     pub(crate) entropy: &'a mut Entropy,
     /// Last signed root.
     pub(crate) root: Digest,
-    /// The service was opened by this request.
-    pub(crate) opened: bool,
+    /// What follows from this request for the service itself.
+    pub(crate) reaction: Reaction,
     /// Members changed: open proposals are to be resolved again.
     pub(crate) members_changed: bool,
     /// The constitution was replaced: open proposals are to be dropped.
@@ -380,9 +380,9 @@ impl Governing<'_> {
             .any(|table| child.write_set().table(table).is_some());
         let secrets = self.secrets;
         let entropy = &mut *self.entropy;
-        let opened = child.with_context(Context::Host, |child| before.react(child, secrets, entropy));
-        let opened = match opened {
-            Ok(opened) => opened,
+        let reaction = child.with_context(Context::Host, |child| before.react(child, secrets, entropy));
+        let reaction = match reaction {
+            Ok(reaction) => reaction,
             Err(reason) => return Ok(Err(reason)),
         };
         let time_reset = match reset_of(&child, clock) {
@@ -391,7 +391,8 @@ impl Governing<'_> {
         };
         let rules_replaced = CONSTITUTION.get(&child, &Singleton)?.map(|row| row.0) != rules;
         self.tx.absorb(child);
-        self.opened |= opened;
+        self.reaction.opened |= reaction.opened;
+        self.reaction.ends_chunk |= reaction.ends_chunk;
         self.time_reset |= time_reset;
         self.rules_replaced |= rules_replaced;
         self.members_changed |= members_changed;

@@ -18,6 +18,7 @@ use model::{Digest, FrameworkError, ServiceId};
 use zeroize::Zeroizing;
 
 use crate::commit::{self, Batch, CoseClaims, Log, SealError};
+use crate::effects::Reaction;
 use crate::governance::{Governing, Refusal};
 use crate::guests::{AppRequest, Caller, Component, Guests};
 use crate::identity::{BootMark, Marks, NodeIdentity, ServiceIdentity, encode_identity};
@@ -169,7 +170,7 @@ impl Service {
             secrets: self.log.secrets(),
             entropy: &mut self.entropy,
             root: self.root,
-            opened: false,
+            reaction: Reaction::default(),
             members_changed: false,
             clock: request.judged_at().clock_seconds(),
             time_reset: false,
@@ -179,7 +180,7 @@ impl Service {
         let result = governing.execute(request);
         let Governing {
             tx,
-            opened,
+            reaction,
             time_reset,
             faults,
             ..
@@ -188,8 +189,10 @@ impl Service {
             Ok(reply) => self.commit(tx.into_write_set(), reply),
             Err(Refusal { reply, fault }) => self.refused(reply, fault),
         };
-        if opened && outcome.wrote {
+        if reaction.opened && outcome.wrote {
             self.status = self.read_status();
+        }
+        if reaction.ends_chunk && outcome.wrote {
             self.log.end_chunk();
         }
         let clock_ms = request.judged_at().clock_seconds().saturating_mul(1000);

@@ -256,6 +256,29 @@ fn opening_hands_out_shares_and_ends_the_chunk() {
 }
 
 #[test]
+fn a_chunk_ends_when_members_ask_for_it_and_shares_stay_as_they_are() {
+    let mut service = TestService::open();
+    let shares = |service: &TestService| {
+        let state = service.service.state();
+        tables::RECOVERY_SHARES.get(&state, &Singleton).unwrap()
+    };
+    let before = shares(&service);
+    for value in ["a", "b"] {
+        let row = json!({"table": "public:ccf.gov.ledger_chunk", "key": "\0\0\0\0\0\0\0\0", "value": crypto::sha256(value.as_bytes())});
+        let proposal = json!([{"name": "write", "args": row}]);
+        let id = support::id_of(&support::json_of(&service.propose(0, proposal)));
+        service.vote(0, id, "accept");
+        assert!(!service.seal().is_some_and(|batch| batch.ends_chunk));
+        service.vote(1, id, "accept");
+        let payload = json!({"ballot": {"vote": "accept"}}).to_string();
+        let request = service.request(2, host_core::MessageType::Ballot, Some(id), payload.as_bytes());
+        service.execute(Call::Governance(request));
+        assert!(service.seal().unwrap().ends_chunk, "{value}");
+    }
+    assert!(shares(&service) == before);
+}
+
+#[test]
 fn members_that_leave_or_are_reset_lose_their_share() {
     let mut service = TestService::open();
     let shares = |service: &TestService| {

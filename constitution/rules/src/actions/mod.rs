@@ -62,7 +62,8 @@ fn check(action: &Action, state: &impl Read, credentials: &impl Credentials) -> 
         | Action::RemoveUserIdentity(_)
         | Action::RemoveJwtIssuer(_)
         | Action::RemoveMinimumTcb(_)
-        | Action::RemoveUser(_) => Ok(()),
+        | Action::RemoveUser(_)
+        | Action::EndChunk(_) => Ok(()),
         Action::SetMinimumTcb(args) => firmware::check_set(args),
         Action::SetMinimumTcbHex(args) => firmware::check_set_hex(args),
         Action::SetUserIdentity(args) => users::check_set_identity(state, args),
@@ -131,5 +132,6 @@ pub fn apply<S: Read + Write>(
         Action::SetMinimumTcbHex(args) => firmware::set_hex(state, args),
         Action::RemoveMinimumTcb(args) => firmware::remove(state, args),
         Action::SetServiceConfiguration(args) => service::configure(state, args),
+        Action::EndChunk(_) => service::end_chunk(state, context),
     }
 }

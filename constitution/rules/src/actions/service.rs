@@ -12,6 +12,7 @@ use model::member::{MemberStatus, RecoveryRole};
 use model::service::{ServiceConfig, ServiceInfo, ServiceStatus, ServiceTimeReset};
 use model::tables;
 
+use crate::ProposalContext;
 use crate::credentials::Credentials;
 use crate::electorate::Electorate;
 use crate::fault::{Fault, require};
@@ -204,6 +205,11 @@ pub(crate) fn reset_time(state: &mut impl Write, args: &ResetServiceTime) -> Res
         not_after: args.not_after,
     };
     Ok(tables::SERVICE_TIME_RESET.put(state, &Singleton, &Json(row))?)
+}
+
+/// Asks the host to end the open chunk; it sees that the row has changed.
+pub(crate) fn end_chunk(state: &mut impl Write, context: &ProposalContext) -> Result<(), Fault> {
+    Ok(tables::CHUNK_REQUESTS.put(state, &Singleton, &Json(context.proposal_id))?)
 }
 
 /// Ranges; and the action must change something.

@@ -300,6 +300,11 @@ pub struct ResetServiceTime {
     pub not_after: u64,
 }
 
+/// Arguments of `trigger_ledger_chunk`: none.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct EndChunk {}
+
 /// Arguments of `remove_member`.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
