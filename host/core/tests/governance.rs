@@ -262,6 +262,38 @@ fn changes_that_would_break_the_service_fail() {
 }
 
 #[test]
+fn a_critical_header_is_understood_and_there_or_the_message_is_401_with_that_reason() {
+    use crypto::cose::{ProtectedHeader, assemble, label, to_be_signed};
+    let service = TestService::active();
+    let member = &service.members[0];
+    let sign = |crit: &[&str]| {
+        let labels = crit.iter().map(|name| (*name).into()).collect();
+        let header = ProtectedHeader::new()
+            .int(label::ALG, member.key.curve().cose_alg())
+            .int(label::CRIT, ciborium::Value::Array(labels))
+            .int(label::KID, member.id.to_string().into_bytes())
+            .text("ccf.gov.msg.type", MessageType::Ack.as_str())
+            .text("ccf.gov.msg.created_at", NOW)
+            .text("x-unknown", 1)
+            .encode();
+        let signature = member.key.sign_fixed(&to_be_signed(&header, b"{}")).unwrap();
+        assemble(&header, &[], Some(b"{}"), &signature)
+    };
+    let verify = |crit: &[&str]| service.verify(&sign(crit), MessageType::Ack, None);
+    verify(&["ccf.gov.msg.type", "ccf.gov.msg.created_at"]).unwrap();
+    for (crit, reason) in [
+        (&["x-unknown"][..], "\"x-unknown\" is not understood"),
+        (&["ccf.gov.msg.proposal_id"], "critical and absent"),
+        (&["ccf.gov.msg.type", "x-absent"], "critical and absent"),
+        (&[], "not a list"),
+    ] {
+        let error = verify(crit).unwrap_err();
+        assert!(error.to_string().contains(reason), "{crit:?}: {error}");
+        assert_eq!(error.reply().status, 401, "{crit:?}");
+    }
+}
+
+#[test]
 fn signed_messages_are_checked_before_anything_else() {
     let service = TestService::active();
     let member = &service.members[0];

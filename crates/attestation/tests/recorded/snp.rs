@@ -455,6 +455,22 @@ fn every_flipped_byte_of_a_report_is_noticed() {
 }
 
 #[test]
+fn endorsements_are_read_in_any_spelling_that_files_have() {
+    let report = vector("ccf/milan_v3_report.bin");
+    let chain = text("ccf/milan_v3_chain.pem");
+    for spelled in [
+        chain.replace('\n', "\r\n"),
+        format!("subject=CN = SEV-VCEK\n{chain}\n\n"),
+        chain.replace(
+            "-----END CERTIFICATE-----\n",
+            "-----END CERTIFICATE-----\nBag Attributes\n",
+        ),
+    ] {
+        verify_caci(&caci(&report, &spelled)).unwrap();
+    }
+}
+
+#[test]
 fn every_flipped_byte_of_a_certificate_is_noticed() {
     let report = vector("ccf/milan_v3_report.bin");
     let chain = crypto::pem::read_many(crypto::pem::CERTIFICATE, &text("ccf/milan_v3_chain.pem"), 3).unwrap();
