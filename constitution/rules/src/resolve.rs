@@ -199,7 +199,8 @@ fn scope(action: &Action) -> Scope<'_> {
         | Action::OpenService(_)
         | Action::AssertServiceIdentity(_)
         | Action::ResetServiceTime(_)
-        | Action::SetServiceConfiguration(_) => None,
+        | Action::SetServiceConfiguration(_)
+        | Action::EndChunk(_) => None,
     };
     contract.map_or(Scope::Service, Scope::Contract)
 }
