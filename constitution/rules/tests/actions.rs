@@ -169,12 +169,8 @@ fn floors_of_firmware_are_set_by_processor_and_by_vote_alone() {
     let args = json!({"cpuid": "00a00f11", "tcb_version": parts});
     for name in ["set_snp_minimum_tcb_version", "remove_snp_minimum_tcb_version"] {
         let action = json!([{"name": name, "args": {"cpuid": "00a00f11", "tcb_version": parts}}]);
-        let outcome = world.resolve("opa", model::proposal::Moment::Creation, action, "");
-        assert_ne!(
-            outcome,
-            model::proposal::Resolution::Accepted,
-            "{name} by an operator alone"
-        );
+        let outcome = world.resolve("opa", Moment::Creation, action, "");
+        assert_ne!(outcome, Resolution::Accepted, "{name} by an operator alone");
     }
     world.carry("set_snp_minimum_tcb_version", args);
     assert_eq!(row(&world, "00a00f11"), Some(parts.clone()));
