@@ -9,6 +9,7 @@
 
 mod common;
 mod cvm;
+mod forged;
 mod hostile;
 mod snp;
 mod uvm;
