@@ -123,7 +123,8 @@ mod tests {
             wall_ms: began.wall_ms + 1_000 + lead,
             monotonic_ms: 1_500,
         };
-        let day = 86_400_000;
+        let day = LEAP_MS_MAX;
+        assert_eq!(day, 86_400_000);
         assert_eq!(later(day).since(began), (began.wall_ms + 1_000 + day, true));
         assert_eq!(later(day + 1).since(began), (began.wall_ms + 1_000, false));
         // One that is set back is; the floor sees to the rest.
@@ -137,6 +138,7 @@ mod tests {
     #[test]
     fn a_start_ninety_days_after_the_last_signature_is_the_last_unconfirmed_one() {
         let signed = 1_800_000_000;
+        assert_eq!(UNCONFIRMED_SECONDS_MAX, 90 * 86_400);
         assert!(!needs_confirmation(signed + 90 * 86_400, signed));
         assert!(needs_confirmation(signed + 90 * 86_400 + 1, signed));
         assert!(!needs_confirmation(signed - 1, signed));
@@ -167,6 +169,7 @@ mod tests {
     #[test]
     fn ten_minutes_behind_is_the_most() {
         let floor = 10_000_000;
+        assert_eq!(SKEW_SECONDS_MAX, 600);
         assert!(!ServiceTime::new(floor - 600_000, floor).clock_is_behind());
         assert!(ServiceTime::new(floor - 600_001, floor).clock_is_behind());
         assert!(!ServiceTime::new(floor + 1, floor).clock_is_behind());

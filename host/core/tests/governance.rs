@@ -294,6 +294,18 @@ fn a_critical_header_is_understood_and_there_or_the_message_is_401_with_that_rea
 }
 
 #[test]
+fn the_reply_to_the_deciding_ballot_tells_what_came_of_it() {
+    let mut service = TestService::active();
+    let effects = json!({"contractsConcerned": {service.members[2].id.to_string(): ["c1", "c2"]}});
+    let actions = json!([{"name": "effects", "args": effects}]);
+    let id = id_of(&json_of(&service.propose(0, actions)));
+    for member in 0..2 {
+        assert_eq!(json_of(&service.vote(member, id, "accept")).get("effects"), None);
+    }
+    assert_eq!(json_of(&service.vote(2, id, "accept"))["effects"], effects);
+}
+
+#[test]
 fn signed_messages_are_checked_before_anything_else() {
     let service = TestService::active();
     let member = &service.members[0];

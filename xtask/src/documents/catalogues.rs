@@ -216,7 +216,7 @@ fn wire_form(form: &str) -> &str {
         .and_then(|rest| rest.strip_suffix('>'))
         .unwrap_or(form);
     match inner {
-        "u16" | "u32" => "integer",
+        "u16" | "u32" | "u64" => "integer",
         "bool" => "boolean",
         "JsonValue" => "any JSON",
         "BTreeMap<String, JsonValue>" => "object",

@@ -238,3 +238,16 @@ pub(crate) fn configure<S: Read + Write>(state: &mut S, args: &SetServiceConfigu
         .or(row.recent_cose_proposals_window_size);
     Ok(tables::SERVICE_CONFIG.put(state, &Singleton, &Json(row))?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn milliseconds_are_not_taken_for_a_time_in_seconds() {
+        let check = |not_after| check_time(&ResetServiceTime { not_after }).is_ok();
+        assert!(check(1) && check(UNIX_SECONDS_MAX));
+        assert!(!check(0) && !check(UNIX_SECONDS_MAX + 1));
+        assert!(!check(1_800_000_000_000));
+    }
+}

@@ -26,7 +26,7 @@ use kv::{Json, Raw, Read, Singleton, Write};
 use ledger::chunk;
 use model::member::{MemberInfo, MemberStatus};
 use model::node::{QuoteFormat, QuoteInfo, RpcInterface};
-use model::proposal::{ProposalBody, RawAction, Resolution};
+use model::proposal::{ProposalBody, ProposalEffects, RawAction, Resolution};
 use model::service::{EndpointRow, ServiceStatus};
 use model::tables;
 use model::{MemberId, ProposalId};
@@ -144,10 +144,17 @@ impl Guests for NativeGuests {
         &self,
         _: &Component,
         mut tx: Transaction,
-        _: &ResolveContext,
+        context: &ResolveContext,
         proposal: &[u8],
     ) -> Result<(Transaction, Result<(), Failed>), GuestFailure> {
         for action in body(proposal).unwrap().actions {
+            if action.name == "effects" {
+                let effects: ProposalEffects = serde_json::from_value(action.args).unwrap();
+                tables::PROPOSALS_EFFECTS
+                    .put(&mut tx, &context.proposal_id, &Json(effects))
+                    .unwrap();
+                continue;
+            }
             match apply(&mut tx, &action) {
                 Ok(()) => {}
                 Err(reason) if reason == "busy" => return Err(GuestFailure::Busy(reason)),
