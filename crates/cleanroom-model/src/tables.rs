@@ -89,6 +89,9 @@ declared! {
     OIDC_KEYS: Pair<String, Identifier> => Json<OidcKey> = "public:oidc_keys";
     /// Issuer addresses of tenants, key (`member` or `user`, tenant).
     TENANT_ISSUERS: Pair<Identifier, String> => Json<String> = "public:oidc_tenant_issuers";
+    /// What a caller keeps in a contract: key contract, and kind, id and registration (workloads:
+    /// `run` and run id, or `workload` and host data). Written with the rows it counts; never removed.
+    USAGE: Pair<ContractId, String> => Json<Usage> = "public:usage";
     /// Secrets, key (contract, secret id). Released to admitted workloads only.
     SECRETS: Pair<ContractId, String> => Json<Secret> = "secrets";
     /// Nonces in use until they expire: key expiry (13 digits, Unix ms) `-` hex.
@@ -123,6 +126,15 @@ pub fn tenant_issuer(
 #[must_use]
 pub fn sequence(seqno: u64) -> String {
     format!("{seqno:020}")
+}
+
+/// Rows and bytes that a caller keeps in a contract, or may keep.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Usage {
+    /// Documents, secrets and events.
+    pub rows: u64,
+    /// Their values as stored, keys not counted.
+    pub bytes: u64,
 }
 
 /// A user document's draft.

@@ -56,6 +56,12 @@ pub struct ServiceConfig {
     /// Recent proposals remembered against replay: 1 to 10,000; absent means 100.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recent_cose_proposals_window_size: Option<u32>,
+    /// Rows that one caller may keep in one contract; absent means what the application says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quota_rows: Option<u64>,
+    /// Bytes that one caller may keep in one contract; absent means what the application says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quota_bytes: Option<u64>,
 }
 
 /// Recent proposals remembered when the configuration does not say.

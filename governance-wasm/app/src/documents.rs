@@ -20,6 +20,7 @@ use crate::document_state::{self, Loaded};
 use crate::nesting::require_shallow;
 use crate::parties;
 use crate::permit::permit;
+use crate::quotas::{self, Holder};
 use crate::releases::Purpose;
 use crate::reply::{Answer, Refusal, Reply};
 use crate::request::{Call, require_one_meaning};
@@ -114,14 +115,17 @@ pub(crate) fn put(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
     }
     let approvers = approvers(call, body.approvers.unwrap_or_default())?;
     let runners = parties::named_runners(call, &data)?;
-    let draft = UserDocumentDraft {
+    let holder = Holder::person(&known.person);
+    let draft = Json(UserDocumentDraft {
         data,
         labels: body.labels,
         approvers,
         creator: known.person,
         runners,
-    };
-    USER_DOCUMENTS.put(changes, &key, &Json(draft))?;
+    });
+    let before = existing.map(|loaded| Json(loaded.draft).to_bytes().len());
+    quotas::charge(call, changes, &key.0, &holder, before, draft.to_bytes().len())?;
+    USER_DOCUMENTS.put(changes, &key, &draft)?;
     Ok(Reply::empty())
 }
 

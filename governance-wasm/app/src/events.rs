@@ -6,7 +6,7 @@
 use cleanroom_model::error_codes::ErrorCode;
 use cleanroom_model::ids::{ContractId, Identifier};
 use cleanroom_model::tables::{EVENTS, EventRow, LATEST_EVENTS, RELEASES, sequence};
-use kv::codec::Key as _;
+use kv::codec::{Key as _, Value as _};
 use kv::{Json, Pair, Write};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as JsonValue;
@@ -17,6 +17,7 @@ use crate::caller;
 use crate::nesting::require_shallow;
 use crate::permit;
 use crate::proof::{Body, timestamp_digits};
+use crate::quotas::{self, Holder};
 use crate::releases::Purpose;
 use crate::reply::{Answer, Refusal, Reply};
 use crate::request::{Call, Caller, parse_id};
@@ -61,7 +62,7 @@ pub(crate) fn put(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
         ));
     }
     let body: Body = call.body()?;
-    let (timestamp, data) = match &call.request.caller {
+    let (timestamp, data, holder) = match &call.request.caller {
         Caller::Token { claims_json, .. } => {
             let timestamp = timestamp_digits(body.timestamp.as_ref())?;
             token_policy::check(call, &contract, claims_json)?;
@@ -71,7 +72,11 @@ pub(crate) fn put(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
                 .ok_or_else(|| Refusal::new(ErrorCode::DataMissing, "data is missing"))?;
             let data = model::b64::decode(data)
                 .map_err(|_| Refusal::new(ErrorCode::InvalidInput, "data is not base64"))?;
-            (timestamp, data)
+            (
+                timestamp,
+                data,
+                Holder::token(&token_policy::subject(claims_json)?),
+            )
         }
         _ => {
             if body.attestation.is_some() && body.sign.is_some() {
@@ -93,22 +98,19 @@ pub(crate) fn put(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
                 admission::EVERY_ROLE,
             )?;
             permit::require_reporter(call, changes, &admitted, purpose)?;
-            (timestamp_digits(body.timestamp.as_ref())?, admitted.data)
+            let holder = Holder::workload(&admitted);
+            (timestamp_digits(body.timestamp.as_ref())?, admitted.data, holder)
         }
     };
     let data: JsonValue = serde_json::from_slice(&data)
         .map_err(|_| Refusal::new(ErrorCode::InvalidInput, "data is not base64 of JSON"))?;
     require_shallow("data", &data)?;
-    append(
-        call,
-        changes,
-        contract,
-        series,
-        EventRow {
-            timestamp: format!("{timestamp:0>13}"),
-            data,
-        },
-    )?;
+    let event = Json(EventRow {
+        timestamp: format!("{timestamp:0>13}"),
+        data,
+    });
+    quotas::charge(call, changes, &contract, &holder, None, event.to_bytes().len())?;
+    append(call, changes, contract, series, &event)?;
     Ok(Reply::no_content())
 }
 
@@ -117,13 +119,13 @@ fn append(
     changes: &mut dyn Write,
     contract: ContractId,
     series: Series,
-    event: EventRow,
+    event: &Json<EventRow>,
 ) -> Result<(), Refusal> {
     let at = sequence(call.request.transaction.seqno);
     let latest = Pair(contract.clone(), Pair(series.scope.clone(), series.id.clone()));
     LATEST_EVENTS.put(changes, &latest, &Json(at.clone()))?;
     let key = Pair(contract, Pair(series.scope, Pair(series.id, at)));
-    EVENTS.put(changes, &key, &Json(event))?;
+    EVENTS.put(changes, &key, event)?;
     Ok(())
 }
 

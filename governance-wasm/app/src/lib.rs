@@ -28,6 +28,7 @@ mod permit;
 mod policies;
 mod proof;
 mod proposals;
+pub mod quotas;
 mod releases;
 mod reply;
 mod request;

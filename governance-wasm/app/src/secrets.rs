@@ -1,18 +1,22 @@
 //! Secrets: put by members, users and unrestricted workloads; given to admitted workloads only
 //! (`attestation-secrets-oidc.md` §2).
 
+use cleanroom_model::api::ApproverKind;
 use cleanroom_model::error_codes::ErrorCode;
 use cleanroom_model::ids::{ContractId, IDENTIFIER_LEN_MAX, Identifier};
 use cleanroom_model::person::Person;
 use cleanroom_model::policy::WorkloadRole;
 use cleanroom_model::tables::{SECRETS, Secret};
+use kv::codec::Value as _;
 use kv::{Json, Pair, Write};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value as JsonValue, json};
 
 use crate::admission::{self, Binding};
 use crate::caller;
+use crate::contracts::require_exists;
 use crate::permit::permit_if;
+use crate::quotas::{self, Holder};
 use crate::releases::Purpose;
 use crate::reply::{Answer, Refusal, Reply};
 use crate::request::{Call, Caller};
@@ -33,28 +37,35 @@ struct PutBody {
 pub(crate) fn put(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
     let contract: ContractId = call.id("contractId")?;
     let name: Identifier = call.id("secretName")?;
-    let (owner, body): (Option<Person>, PutBody) = if matches!(call.request.caller, Caller::Anonymous) {
-        let purpose = Purpose {
-            kind: "secret-put",
-            name: name.as_str(),
+    let (owner, holder, body): (Option<Person>, Holder, PutBody) =
+        if matches!(call.request.caller, Caller::Anonymous) {
+            let purpose = Purpose {
+                kind: "secret-put",
+                name: name.as_str(),
+            };
+            let admitted = admission::admit(
+                call,
+                changes,
+                &call.body()?,
+                Binding::EncryptAndSign,
+                None,
+                purpose,
+                &[],
+            )?;
+            let body = serde_json::from_slice(&admitted.data).map_err(|_| {
+                Refusal::new(ErrorCode::InvalidInput, "data is not a JSON object with a value")
+            })?;
+            (None, Holder::workload(&admitted), body)
+        } else {
+            let known = caller::known(call)?;
+            known.require_active()?;
+            // Members prepare contracts, and may put what a draft will need before there is one.
+            if known.person.kind() == ApproverKind::User {
+                require_exists(call, &contract)?;
+            }
+            let holder = Holder::person(&known.person);
+            (Some(known.person), holder, call.body()?)
         };
-        let admitted = admission::admit(
-            call,
-            changes,
-            &call.body()?,
-            Binding::EncryptAndSign,
-            None,
-            purpose,
-            &[],
-        )?;
-        let body = serde_json::from_slice(&admitted.data)
-            .map_err(|_| Refusal::new(ErrorCode::InvalidInput, "data is not a JSON object with a value"))?;
-        (None, body)
-    } else {
-        let known = caller::known(call)?;
-        known.require_active()?;
-        (Some(known.person), call.body()?)
-    };
     let value = match body.value {
         Some(JsonValue::String(value)) if !value.is_empty() => value,
         None | Some(JsonValue::Null | JsonValue::String(_)) => {
@@ -76,30 +87,40 @@ pub(crate) fn put(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
         .map_or(WORKLOAD_PREFIX, |owner| owner.id().as_str());
     let secret_id = format!("{prefix}_{name}");
     let key = Pair(contract, secret_id.clone());
-    // Both parts may contain the separator: alice's x_k and alice_x's k are one id.
-    if SECRETS
-        .get(call.state, &key)?
-        .is_some_and(|row| row.0.owner != owner)
-    {
+    // Both parts may contain the separator: alice's x_k and alice_x's k are one id. Whoever is
+    // registered under the id of somebody who left is another owner too.
+    let existing = SECRETS.get(call.state, &key)?;
+    if existing.as_ref().is_some_and(|row| row.0.owner != owner) {
         return Err(Refusal::new(
             ErrorCode::SecretIdInUse,
             format!("secret {secret_id} was put by somebody else; choose another name"),
         ));
     }
+    let before = existing.map(|row| row.0.value.len());
+    quotas::charge(call, changes, &key.0, &holder, before, value.len())?;
     SECRETS.put(changes, &key, &Json(Secret { value, owner }))?;
     Reply::json(&json!({ "secretId": secret_id }))
 }
 
-/// `GET /contracts/{contractId}/secrets`: ids, never values.
+/// `GET /contracts/{contractId}/secrets`: ids, never values. Members see all, users their own.
 pub(crate) fn list(call: &Call<'_>) -> Answer {
-    caller::known(call)?;
+    let known = caller::known(call)?;
     let contract: ContractId = call.id("contractId")?;
+    let all = known.person.kind() == ApproverKind::Member;
     let mut value: Vec<JsonValue> = Vec::new();
     SECRETS.visit(call.state, &contract.key_prefix(), |row| {
-        value.push(json!({ "secretId": row.key.1 }));
+        if all || Json::<OwnedBy>::from_bytes(&row.value)?.0.owner.as_ref() == Some(&known.person) {
+            value.push(json!({ "secretId": row.key.1 }));
+        }
         Ok(())
     })?;
     Reply::json(&json!({ "value": value }))
+}
+
+/// A secret's row without its value.
+#[derive(Deserialize, Serialize)]
+struct OwnedBy {
+    owner: Option<Person>,
 }
 
 /// Who put a secret.

@@ -39,3 +39,19 @@ pub(crate) fn check(call: &Call<'_>, contract: &ContractId, claims_json: &str) -
     };
     Err(Refusal::new(ErrorCode::VerifyJwtAttestationFailed, message).with_details(details))
 }
+
+/// Whose token it is, for counting: its `sub`, within what its issuer says.
+///
+/// # Errors
+///
+/// `InvalidAuthenticationInfo` if the claims are not readable.
+pub(crate) fn subject(claims_json: &str) -> Result<String, Refusal> {
+    let claims = caller::token_claims(claims_json)?;
+    let claim = |name: &str| {
+        claims
+            .get(name)
+            .and_then(serde_json::Value::as_str)
+            .unwrap_or_default()
+    };
+    Ok(format!("{:.200}/{:.200}", claim("iss"), claim("sub")))
+}

@@ -292,6 +292,8 @@ fn put_rules(tx: &mut Transaction, genesis: &Genesis) -> Result<(), TableError> 
         maximum_node_certificate_validity_days: Some(genesis.maximum_certificate_validity_days),
         maximum_service_certificate_validity_days: Some(genesis.maximum_certificate_validity_days),
         recent_cose_proposals_window_size: None,
+        quota_rows: None,
+        quota_bytes: None,
     };
     SERVICE_CONFIG.put(tx, &Singleton, &Json(config))
 }

@@ -45,6 +45,8 @@ fn window_of(service: &mut TestService, size: u32) {
         maximum_node_certificate_validity_days: None,
         maximum_service_certificate_validity_days: None,
         recent_cose_proposals_window_size: Some(size),
+        quota_rows: None,
+        quota_bytes: None,
     };
     let args = json!({"table": tables::SERVICE_CONFIG.name(), "key": "\0\0\0\0\0\0\0\0", "value": config});
     let summary = service.pass(json!([{"name": "write", "args": args}]));

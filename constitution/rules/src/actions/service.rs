@@ -22,6 +22,10 @@ const THRESHOLD_MAX: u16 = 254;
 
 /// Longest replay window, in proposals.
 const REPLAY_WINDOW_MAX: u32 = 10_000;
+/// Rows a service may let one caller keep in one contract.
+const QUOTA_ROWS_MAX: u64 = 1_000_000_000;
+/// Bytes a service may let one caller keep in one contract.
+const QUOTA_BYTES_MAX: u64 = 1 << 40;
 
 /// Greatest time that is taken for one.
 const UNIX_SECONDS_MAX: u64 = 9_999_999_999;
@@ -216,8 +220,11 @@ pub(crate) fn end_chunk(state: &mut impl Write, context: &ProposalContext) -> Re
 pub(crate) fn check_configuration(state: &impl Read, args: &SetServiceConfiguration) -> Result<(), Fault> {
     config(state)?;
     require(
-        args.recovery_threshold.is_some() || args.recent_cose_proposals_window_size.is_some(),
-        || "name recovery_threshold or recent_cose_proposals_window_size".into(),
+        args.recovery_threshold.is_some()
+            || args.recent_cose_proposals_window_size.is_some()
+            || args.quota_rows.is_some()
+            || args.quota_bytes.is_some(),
+        || "name recovery_threshold, recent_cose_proposals_window_size, quota_rows or quota_bytes".into(),
     )?;
     if let Some(threshold) = args.recovery_threshold {
         check_threshold(state, threshold)?;
@@ -226,7 +233,16 @@ pub(crate) fn check_configuration(state: &impl Read, args: &SetServiceConfigurat
     require(
         window.is_none_or(|size| (1..=REPLAY_WINDOW_MAX).contains(&size)),
         || format!("recent_cose_proposals_window_size is 1 to {REPLAY_WINDOW_MAX}"),
-    )
+    )?;
+    for (name, quota, most) in [
+        ("quota_rows", args.quota_rows, QUOTA_ROWS_MAX),
+        ("quota_bytes", args.quota_bytes, QUOTA_BYTES_MAX),
+    ] {
+        require(quota.is_none_or(|quota| (1..=most).contains(&quota)), || {
+            format!("{name} is 1 to {most}")
+        })?;
+    }
+    Ok(())
 }
 
 /// Changes what is named and leaves the rest.
@@ -236,6 +252,8 @@ pub(crate) fn configure<S: Read + Write>(state: &mut S, args: &SetServiceConfigu
     row.recent_cose_proposals_window_size = args
         .recent_cose_proposals_window_size
         .or(row.recent_cose_proposals_window_size);
+    row.quota_rows = args.quota_rows.or(row.quota_rows);
+    row.quota_bytes = args.quota_bytes.or(row.quota_bytes);
     Ok(tables::SERVICE_CONFIG.put(state, &Singleton, &Json(row))?)
 }
 

@@ -209,6 +209,8 @@ impl World {
             maximum_node_certificate_validity_days: None,
             maximum_service_certificate_validity_days: None,
             recent_cose_proposals_window_size: None,
+            quota_rows: None,
+            quota_bytes: None,
         };
         self.context = Context::Host;
         tables::SERVICE_INFO.put(self, &Singleton, &Json(info)).unwrap();

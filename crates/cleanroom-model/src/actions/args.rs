@@ -412,6 +412,12 @@ pub struct SetServiceConfiguration {
     /// Proposals remembered against replay: 1 to 10,000.
     #[serde(default)]
     pub recent_cose_proposals_window_size: Option<u32>,
+    /// Rows that one caller may keep in one contract: 1 to 1,000,000,000; 1,000,000 if never set.
+    #[serde(default)]
+    pub quota_rows: Option<u64>,
+    /// Bytes that one caller may keep in one contract: 1 to 2^40; 256 MiB if never set.
+    #[serde(default)]
+    pub quota_bytes: Option<u64>,
 }
 
 /// Arguments of `set_snp_minimum_tcb_version`.

@@ -22,6 +22,7 @@ mod genuine;
 mod host;
 mod machines;
 mod people;
+mod quotas;
 mod routes;
 mod run_delegates;
 mod run_requests;
