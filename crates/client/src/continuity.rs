@@ -91,9 +91,10 @@ fn forked(id: TxId, why: &str) -> ClientError {
     ))
 }
 
-/// Where the receipt of a transaction is asked for.
+/// Where the receipt of a transaction is asked for: of the node, which also answers before members
+/// have opened the service.
 pub(crate) fn receipt_path(id: TxId) -> String {
-    format!("/app/receipt?transaction_id={id}")
+    format!("/node/receipt?transaction_id={id}")
 }
 
 fn root_of(reply: &Reply, service_cert_pem: &str) -> Result<model::Digest, ClientError> {
