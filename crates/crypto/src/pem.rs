@@ -108,18 +108,26 @@ pub fn read_many(label: &str, text: &str, max: usize) -> Result<Vec<Vec<u8>>, Pe
     Ok(blocks)
 }
 
-/// The one block in `text`, which ends with the block's last dash or one newline after it: for
-/// texts whose digest is bound.
+/// The one block in `text` in its one spelling, which ends with the block's last dash.
+///
+/// # Errors
+///
+/// [`PemError`] if anything differs from what [`encode_bare`] writes.
+pub fn decode_canonical(label: &str, text: &str) -> Result<Vec<u8>, PemError> {
+    let der = read_one(label, text)?;
+    if encode_bare(label, &der) != text {
+        return Err(PemError::NotCanonical);
+    }
+    Ok(der)
+}
+
+/// The same, with or without one newline after it: as this service writes what it keeps.
 ///
 /// # Errors
 ///
 /// [`PemError`] if anything differs from what [`encode`] or [`encode_bare`] writes.
-pub fn decode_canonical(label: &str, text: &str) -> Result<Vec<u8>, PemError> {
-    let der = read_one(label, text)?;
-    if encode_bare(label, &der) != text.strip_suffix('\n').unwrap_or(text) {
-        return Err(PemError::NotCanonical);
-    }
-    Ok(der)
+pub fn decode_written(label: &str, text: &str) -> Result<Vec<u8>, PemError> {
+    decode_canonical(label, text.strip_suffix('\n').unwrap_or(text))
 }
 
 #[cfg(test)]
@@ -132,7 +140,7 @@ mod tests {
             let der: Vec<u8> = (0..length).collect();
             for text in [encode(PUBLIC_KEY, &der), encode_bare(PUBLIC_KEY, &der)] {
                 assert_eq!(read_one(PUBLIC_KEY, &text), Ok(der.clone()), "{length}");
-                assert_eq!(decode_canonical(PUBLIC_KEY, &text), Ok(der.clone()), "{length}");
+                assert_eq!(decode_written(PUBLIC_KEY, &text), Ok(der.clone()), "{length}");
             }
         }
     }
@@ -173,7 +181,7 @@ mod tests {
         for text in spellings(&der) {
             assert_eq!(read_one(PUBLIC_KEY, &text), Ok(der.to_vec()), "{text}");
             assert_eq!(
-                decode_canonical(PUBLIC_KEY, &text),
+                decode_written(PUBLIC_KEY, &text),
                 Err(PemError::NotCanonical),
                 "{text}"
             );
@@ -202,7 +210,7 @@ mod tests {
             (String::new(), missing),
         ] {
             assert_eq!(read_one(PUBLIC_KEY, &bad), Err(error.clone()), "{bad}");
-            assert_eq!(decode_canonical(PUBLIC_KEY, &bad), Err(error), "{bad}");
+            assert_eq!(decode_written(PUBLIC_KEY, &bad), Err(error), "{bad}");
         }
     }
 

@@ -78,7 +78,7 @@ pub enum SpkiError {
 ///
 /// [`SpkiError`] if the text is not canonical or holds no public key.
 pub fn spki_from_public_key_pem(text: &str) -> Result<Vec<u8>, SpkiError> {
-    let der = pem::decode_canonical(pem::PUBLIC_KEY, text)?;
+    let der = pem::decode_written(pem::PUBLIC_KEY, text)?;
     spki_key_kind(&der)?;
     Ok(der)
 }

@@ -85,7 +85,7 @@ impl Certificate {
     ///
     /// [`CertificateError`] if the text is not canonical or holds no certificate.
     pub fn from_canonical_pem(text: &str) -> Result<Self, CertificateError> {
-        Self::from_der(&pem::decode_canonical(pem::CERTIFICATE, text)?)
+        Self::from_der(&pem::decode_written(pem::CERTIFICATE, text)?)
     }
 
     /// Reads a certificate that fills `der` exactly. Serial numbers of any sign are accepted.

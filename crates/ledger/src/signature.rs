@@ -264,7 +264,8 @@ fn verify_node(
     verifier: &dyn VerifySignature,
 ) -> Result<(), SignatureError> {
     let refused = |e: &dyn std::fmt::Display| SignatureError::Certificate(e.to_string());
-    let node = Certificate::from_pem(&row.cert).map_err(|e| refused(&e))?;
+    // The ledger's own text, not a person's: in any other spelling somebody changed an entry.
+    let node = Certificate::from_canonical_pem(&row.cert).map_err(|e| refused(&e))?;
     if NodeId(crypto::sha256(node.spki_der())) != row.node {
         return Err(SignatureError::NodeId);
     }
