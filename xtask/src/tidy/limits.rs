@@ -15,7 +15,7 @@ fn declared(line: &str) -> Option<&str> {
 
 /// A file's product part and its test part.
 fn parts<'a>(path: &str, text: &'a str) -> (&'a str, &'a str) {
-    if path.contains("/tests/") || path.starts_with("tests/") {
+    if path.contains("/tests/") || path.starts_with("tests/") || path.ends_with("/tests.rs") {
         return ("", text);
     }
     text.find("#[cfg(test)]")

@@ -1,3 +1,5 @@
+//! Tests of reading and writing COSE_Sign1.
+
 use super::*;
 use crate::Portable;
 

@@ -1,7 +1,9 @@
 //! Runs are asked for on the ledger by people whom the query names (decision 45), belong to one key,
 //! and can be ended; looks at a run are not releases (decision 76).
 
-use cleanroom_model::runs::{OPEN_REQUESTS_MAX, PARAMETERS_LEN_MAX, REQUEST_LIFE_MS};
+use cleanroom_model::runs::{
+    OPEN_REQUESTS_MAX, PARAMETERS_LEN_MAX, REQUEST_LIFE_MS, RUNNERS_MAX, RUNS_PAGE_MAX,
+};
 use governance_app::Caller;
 use kv::{Json, Singleton};
 use model::service::ServiceTimeReset;
@@ -69,10 +71,15 @@ fn runners_who_are_unknown_too_many_or_said_twice_are_refused() {
         world.put(&user("una"), "/contracts/c1/userdocuments/qx", body)
     };
     let nobody = json!([{"approverId": "nobody", "approverIdType": "user"}]);
-    for bad in [json!([]), json!("una"), nobody, json!(vec![una.clone(); 257])] {
+    for bad in [
+        json!([]),
+        json!("una"),
+        nobody,
+        json!(vec![una.clone(); RUNNERS_MAX + 1]),
+    ] {
         put(bad).is(400, "InvalidQueryFormat");
     }
-    put(json!(vec![una; 256])).ok();
+    put(json!(vec![una; RUNNERS_MAX])).ok();
     let twice = query("select 1")
         .to_string()
         .replacen('{', r#"{"runners":[],"runners":[],"#, 1);
@@ -328,6 +335,7 @@ fn open_requests_and_parameters_have_bounds() {
     }
     put(&mut world, OPEN_REQUESTS_MAX).is(429, "QuotaExceeded");
     // A full page and no more: everything is listed once.
+    assert_eq!(RUNS_PAGE_MAX as usize, OPEN_REQUESTS_MAX);
     let list = "/contracts/c1/runs?state=Requested";
     let page = world.attested(&workload(LAUNCHER), list).ok();
     assert_eq!(page["value"].as_array().unwrap().len(), OPEN_REQUESTS_MAX);
