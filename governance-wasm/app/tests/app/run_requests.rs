@@ -107,7 +107,7 @@ fn a_run_nobody_asked_for_is_admitted() {
 #[test]
 fn a_launcher_adds_parameters_to_what_was_asked_for() {
     let mut world = agreed();
-    let body = json!({"parameters": {"limit": 7}, "maxDurationS": 60, "seen": "2.3"});
+    let body = json!({"parameters": {"limit": 7}, "maxDurationS": 60});
     world.put(&user("una"), R1, body).ok_with(201);
     let launcher = workload(LAUNCHER);
     world
@@ -116,18 +116,30 @@ fn a_launcher_adds_parameters_to_what_was_asked_for() {
     let run = admit(&mut world, R1).ok()["run"].clone();
     assert_eq!(run["parameters"], json!({"limit": 7}));
     assert_eq!(run["requestedBy"]["approverId"], "una");
-    assert_eq!(run["seen"], "2.3");
     let life = run["notAfter"].as_u64().unwrap() - run["admittedOn"].as_u64().unwrap();
     assert_eq!(life, 60_000);
 }
 
 #[test]
+fn what_an_asker_has_seen_is_refused_and_never_ignored() {
+    let mut world = agreed();
+    let refused = |world: &mut World| {
+        let answer = world.put(&user("una"), R1, json!({"seen": "2.3"}));
+        answer.is(400, "InvalidInput");
+        assert!(!answer.wrote);
+    };
+    refused(&mut world);
+    world.put(&user("una"), R1, json!({})).ok_with(201);
+    // When the same is asked for again, too.
+    refused(&mut world);
+}
+
+#[test]
 fn another_body_under_the_same_id() {
     let mut world = agreed();
-    let body = json!({"parameters": {"limit": 7}, "seen": "2.3"});
-    world.put(&user("una"), R1, body).ok_with(201);
-    let seen_later = json!({"parameters": {"limit": 7}, "seen": "2.9"});
-    let again = world.put(&user("una"), R1, seen_later);
+    let body = json!({"parameters": {"limit": 7}});
+    world.put(&user("una"), R1, body.clone()).ok_with(201);
+    let again = world.put(&user("una"), R1, body);
     again.ok_with(200);
     assert!(!again.wrote);
     assert_eq!(again.json["state"], "Requested");
