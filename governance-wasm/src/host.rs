@@ -9,7 +9,7 @@ use governance_app::{
 use kv::{Denied, Entry, RawEntry, Read, TxId, Versioned, Write};
 use model::{Digest, ServiceId};
 
-use crate::bindings::concordat::host::{attestation, crypto, kv as imports};
+use crate::bindings::concordat::host::{attestation, crypto, history, kv as imports};
 
 /// One call's handles. Queries have no writer.
 #[derive(Clone, Copy)]
@@ -195,6 +195,13 @@ impl HostServices for Handles<'_> {
         digest
             .map(|bytes| ServiceId(Digest(bytes)))
             .map_err(|_| CryptoError::Malformed("the host names no service".to_owned()))
+    }
+
+    fn is_committed(&self, id: TxId) -> bool {
+        history::is_committed(imports::TxId {
+            view: id.view,
+            seqno: id.seqno,
+        })
     }
 
     fn insecure_virtual(&self) -> bool {

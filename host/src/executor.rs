@@ -10,8 +10,8 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::JoinHandle;
 
-use host_core::{AppRequest, Batch, Call, Component, Guests, Outcome, Reply, Service, State};
-use kv::Context;
+use host_core::{AppRequest, Batch, Call, Component, Guests, Outcome, Reply, Service, State, TxStatus};
+use kv::{Context, TxId};
 use model::FrameworkError;
 use tokio::sync::{Notify, oneshot};
 
@@ -180,6 +180,18 @@ impl Handle {
     pub fn state(&self) -> Arc<State> {
         let state = self.shared.state.read().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(&state)
+    }
+
+    /// Says of a transaction whether it is committed in the last synced state. It holds nothing
+    /// alive: once everything has stopped, nothing is.
+    pub fn history(&self) -> impl Fn(TxId) -> bool + Send + Sync + 'static {
+        let shared = Arc::downgrade(&self.shared);
+        move |id| {
+            shared.upgrade().is_some_and(|shared| {
+                let state = shared.state.read().unwrap_or_else(PoisonError::into_inner);
+                state.status_of(id) == TxStatus::Committed
+            })
+        }
     }
 
     /// Who runs the components.

@@ -6,6 +6,7 @@
 mod attestation;
 mod credentials;
 mod crypto;
+mod history;
 mod kv;
 pub(crate) mod memo;
 pub mod nonce;
@@ -14,6 +15,7 @@ use std::sync::{Arc, OnceLock};
 
 use self::crypto::NamedKey;
 use crate::guests::Loader;
+use history::History;
 use memo::{KeyMemo, Memo};
 use model::ServiceId;
 use nonce::NonceKey;
@@ -42,6 +44,8 @@ pub(crate) struct Services {
     pub(crate) loader: Arc<Loader>,
     /// Set once the service's identity is known, which is before the first request.
     pub(crate) nonce_key: OnceLock<NonceKey>,
+    /// Set with it: what is committed here.
+    pub(crate) history: OnceLock<History>,
     /// Set with it.
     pub(crate) service: OnceLock<ServiceId>,
     pub(crate) chains: ::attestation::Memo,
@@ -57,6 +61,7 @@ impl Services {
             settings,
             loader,
             nonce_key: OnceLock::new(),
+            history: OnceLock::new(),
             service: OnceLock::new(),
             chains: ::attestation::Memo::new(CHAINS_MAX),
             verdicts: Memo::new(VERDICTS_MAX),
@@ -71,6 +76,13 @@ impl Services {
         self.nonce_key
             .get()
             .ok_or_else(|| wasmtime::format_err!("the service's identity is not known yet"))
+    }
+
+    /// What is committed here.
+    pub(crate) fn history(&self) -> wasmtime::Result<&History> {
+        self.history
+            .get()
+            .ok_or_else(|| wasmtime::format_err!("the service's ledger is not known yet"))
     }
 
     /// Who this service is.

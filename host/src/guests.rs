@@ -77,6 +77,13 @@ impl WasmGuests {
         }
     }
 
+    /// Tells guests what the ledger holds, once it is there. The first one stays.
+    pub fn set_history(&self, is_committed: impl Fn(::kv::TxId) -> bool + Send + Sync + 'static) {
+        if self.services.history.set(Box::new(is_committed)).is_err() {
+            tracing::warn!("the ledger was set twice");
+        }
+    }
+
     /// Gives guests the key for nonces, once the service's identity is known. The first key stays.
     pub fn set_nonce_key(&self, key: NonceKey) {
         if self.services.nonce_key.set(key).is_err() {

@@ -194,6 +194,7 @@ fn start_service(
     let shared: Arc<dyn host_core::Guests> = Arc::clone(&guests) as _;
     let running = node::start(start, read_genesis, shared).context("the service cannot be started")?;
     guests.set_service(running.service);
+    guests.set_history(running.handle.history());
     guests.set_nonce_key(NonceKey::derive(running.nonce_secret.as_slice()));
     load_components(&guests, &running);
     Ok((guests, running))

@@ -200,6 +200,18 @@ impl Connection {
         }
     }
 
+    /// The latest transaction of the service that was seen before; `None` without a memory.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::Usage`] if the memory cannot be read.
+    pub fn seen(&self) -> Result<Option<TxId>, ClientError> {
+        let Some(memory) = &self.settings.memory else {
+            return Ok(None);
+        };
+        Ok(memory.seen(&self.service()?)?.map(|seen| seen.transaction_id))
+    }
+
     /// Keeps the latest that the node has committed, to be asked for at the next connection. What
     /// was answered on this connection before is part of it. Without a memory nothing happens.
     ///

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use kv::TxId;
 use model::ServiceId;
 use serde_json::Value as JsonValue;
 
@@ -180,6 +181,9 @@ pub trait HostServices {
     ///
     /// [`CryptoError::Malformed`] if the host gives no digest, which is a fault of the host.
     fn service(&self) -> Result<ServiceId, CryptoError>;
+
+    /// Whether this is a transaction of this ledger, committed in the view that it names.
+    fn is_committed(&self, id: TxId) -> bool;
 
     /// Whether the node was started with `--insecure-virtual`.
     fn insecure_virtual(&self) -> bool;

@@ -45,7 +45,8 @@ pub(crate) fn put(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
     call.require_one_meaning()?;
     let request: RunRequest = call.body()?;
     run_rules::check_request(&request)?;
-    require_nothing_to_prove(&request)?;
+    // First of all that the state decides: on an older copy the query itself may be missing.
+    require_holds(call, &request)?;
     let loaded = load_query(call, &key, &query)?;
     if !parties::is_runner(&loaded.draft, &known.person) {
         return Err(Refusal::new(
@@ -93,18 +94,20 @@ fn in_use(run: &RunId) -> Refusal {
     )
 }
 
-/// What the asker has seen of this service would have to be proven from the ledger, which the host
-/// does not do for components yet. Whoever sends it relies on that proof, so it is refused and never
-/// ignored.
-fn require_nothing_to_prove(request: &RunRequest) -> Result<(), Refusal> {
-    if request.seen.is_none() {
-        return Ok(());
+/// Refuses an asker that has seen what this ledger does not hold: then it was set back, or there are
+/// two of it, and whoever asked here would be served by the wrong one. A made-up id harms its sender
+/// alone.
+fn require_holds(call: &Call<'_>, request: &RunRequest) -> Result<(), Refusal> {
+    match request.seen {
+        Some(seen) if !call.host.is_committed(seen) => Err(Refusal::new(
+            ErrorCode::ServiceForked,
+            format!(
+                "seen: transaction {seen} is not in this ledger; this node runs on an older copy or on \
+                 another branch of it: ask another node, and tell the members"
+            ),
+        )),
+        _ => Ok(()),
     }
-    Err(Refusal::new(
-        ErrorCode::InvalidInput,
-        "seen: this service cannot prove yet that it holds a transaction; leave it out, and compare \
-         receipts yourself",
-    ))
 }
 
 /// Counts the caller's open requests, and takes those that have lapsed off the list.

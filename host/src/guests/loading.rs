@@ -33,6 +33,7 @@ impl World {
                 "concordat:host/kv@0.1.0",
                 "concordat:host/crypto@0.1.0",
                 "concordat:host/attestation@0.1.0",
+                "concordat:host/history@0.1.0",
             ],
             Self::Constitution => &["concordat:host/kv@0.1.0", "concordat:host/credentials@0.1.0"],
         }

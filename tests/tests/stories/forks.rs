@@ -4,9 +4,11 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
-use serde_json::Value as JsonValue;
+use kv::TxId;
+use serde_json::{Value as JsonValue, json};
 use tests::built;
 use tests::node::Node;
+use tests::outcome::refused;
 use tests::service::{INSECURE, Service};
 
 fn copy(from: &Path, to: &Path) -> Result<()> {
@@ -90,5 +92,37 @@ async fn a_ledger_alone_set_back_below_two_later_starts_is_not_started_from() ->
         .context("the node started on an older ledger")?;
     assert_eq!(ended.status.code(), Some(1));
     assert!(ended.said.contains("LedgerBehind"), "{}", ended.said);
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_older_copy_takes_no_run_request_of_somebody_who_saw_what_came_later() -> Result<()> {
+    const RUN: &str = "/app/contracts/c1/queries/q1/runs/r1";
+    let mut service = Service::open(&["ann", "bob"], &[]).await?;
+    let (state, ledger) = (service.layout.state(), service.layout.ledger());
+    let dir = tempfile::tempdir()?;
+    service.stop().await?;
+    copy(&state, &dir.path().join("state"))?;
+    copy(&ledger, &dir.path().join("ledger"))?;
+    service.start().await?;
+    let before = service.committed().await?;
+    service.accept_contract("c1").await?;
+    let later = service.committed().await?;
+
+    // What is there is no hindrance; that nobody published this query is another matter.
+    let asked = |seen: TxId| json!({ "seen": seen.to_string() });
+    let ann = service.connection_of(service.member(0)?)?;
+    for seen in [before, later] {
+        refused(ann.put(RUN, &asked(seen)).await, 404, "UserDocumentNotFound")?;
+    }
+    let made_up = TxId::new(later.view, later.seqno.saturating_add(1_000));
+    refused(ann.put(RUN, &asked(made_up)).await, 409, "ServiceForked")?;
+
+    service.stop().await?;
+    copy(&dir.path().join("state"), &state)?;
+    copy(&dir.path().join("ledger"), &ledger)?;
+    service.start().await?;
+    let ann = service.connection_of(service.member(0)?)?;
+    refused(ann.put(RUN, &asked(later)).await, 409, "ServiceForked")?;
     Ok(())
 }

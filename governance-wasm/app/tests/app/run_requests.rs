@@ -5,11 +5,12 @@ use cleanroom_model::runs::{
     OPEN_REQUESTS_MAX, PARAMETERS_LEN_MAX, REQUEST_LIFE_MS, RUNNERS_MAX, RUNS_PAGE_MAX,
 };
 use governance_app::Caller;
-use kv::{Json, Singleton};
+use kv::{Json, Singleton, TxId};
 use model::service::ServiceTimeReset;
 use model::tables::SERVICE_TIME_RESET;
 use serde_json::{Value as JsonValue, json};
 
+use crate::host::COMMITTED;
 use crate::runs::{LAUNCHER, POD, accept, agreed, ask, ask_with, publish, query};
 use crate::workloads::workload;
 use crate::world::{ISSUER, World, member, user};
@@ -121,17 +122,49 @@ fn a_launcher_adds_parameters_to_what_was_asked_for() {
 }
 
 #[test]
-fn what_an_asker_has_seen_is_refused_and_never_ignored() {
+fn a_forged_seen_is_a_fork_and_harms_its_sender_alone() {
     let mut world = agreed();
-    let refused = |world: &mut World| {
-        let answer = world.put(&user("una"), R1, json!({"seen": "2.3"}));
-        answer.is(400, "InvalidInput");
-        assert!(!answer.wrote);
+    let held = COMMITTED;
+    let later = TxId::new(held.view, held.seqno + 1);
+    let earlier_view = TxId::new(held.view - 1, held.seqno);
+    let later_view = TxId::new(held.view + 1, held.seqno);
+    let forged = |world: &mut World| {
+        for id in [later, earlier_view, later_view, TxId::new(1 << 62, 1 << 62)] {
+            let answer = world.put(&user("una"), R1, json!({"seen": id.to_string()}));
+            answer.is(409, "ServiceForked");
+            assert!(!answer.wrote, "{id}");
+        }
     };
-    refused(&mut world);
-    world.put(&user("una"), R1, json!({})).ok_with(201);
-    // When the same is asked for again, too.
-    refused(&mut world);
+    forged(&mut world);
+    let body = json!({"seen": held.to_string()});
+    let asked = world.put(&user("una"), R1, body);
+    asked.ok_with(201);
+    assert_eq!(asked.json["request"]["seen"], held.to_string());
+    // When the same is asked for again, too; what was seen by then makes no other request of it.
+    forged(&mut world);
+    world.put(&user("una"), R1, json!({})).ok_with(200);
+    world.put(&user("una"), R1, json!({"seen": "2.1"})).ok_with(200);
+    // The run's record carries it, so that its pod can ask for it too.
+    let run = admit(&mut world, R1).ok()["run"].clone();
+    assert_eq!(run["seen"], held.to_string());
+}
+
+#[test]
+fn a_seen_that_is_no_transaction_id() {
+    let mut world = agreed();
+    for text in [
+        "",
+        "2",
+        "2.",
+        ".3",
+        "2.3.4",
+        "-2.3",
+        "+2.3",
+        "99999999999999999999.1",
+    ] {
+        let answer = world.put(&user("una"), R1, json!({"seen": text}));
+        assert_eq!(answer.status, 400, "{text}");
+    }
 }
 
 #[test]
