@@ -172,7 +172,10 @@ impl WasmGuests {
             let parameters = parameters(request);
             guest.call_update(store, reader(), writer(), wit_request(request, &parameters))
         })?;
-        Ok((tx.ok_or_else(no_transaction)?, app_response(response)))
+        Ok((
+            tx.ok_or_else(no_transaction)?,
+            app_response(response).unless_fault()?,
+        ))
     }
 }
 
@@ -266,7 +269,7 @@ impl Guests for WasmGuests {
             let parameters = parameters(request);
             guest.call_query(store, reader(), wit_request(request, &parameters))
         })?;
-        Ok(app_response(response))
+        app_response(response).unless_fault()
     }
 
     fn update(

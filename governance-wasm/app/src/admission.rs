@@ -18,7 +18,7 @@ use crate::floors;
 use crate::matching::{CHIP_ID, HOST_DATA, Presented};
 use crate::proof::{self, Body, Proof};
 use crate::releases::{self, Purpose, Subject};
-use crate::reply::Refusal;
+use crate::reply::{Failure, Fault, Refused, judged};
 use crate::request::{Call, parse_id};
 
 pub(crate) use crate::proof::Binding;
@@ -61,22 +61,21 @@ impl Admitted {
         call: &Call<'_>,
         changes: &mut dyn Write,
         purpose: Purpose<'_>,
-        judge: impl Fn(&Self) -> Result<T, Refusal>,
-    ) -> Result<(Self, T), Refusal> {
-        let refusal = match judge(&self) {
+        judge: impl Fn(&Self) -> Result<T, Failure>,
+    ) -> Result<(Self, T), Failure> {
+        let refused = match judged(judge(&self))? {
             Ok(found) => return Ok((self, found)),
-            Err(refusal) if refusal.code == ErrorCode::InternalError => return Err(refusal),
-            Err(refusal) => refusal,
+            Err(refused) => refused,
         };
         if let Some((delegate, name)) = self.also.clone() {
             let mut other = self.clone();
             other.by = AdmittedBy::Delegate(delegate);
             other.subject.alternative = Some(name);
-            if let Ok(found) = judge(&other) {
+            if let Ok(found) = judged(judge(&other))? {
                 return Ok((other, found));
             }
         }
-        Err(self.refuse(call, changes, purpose, refusal))
+        Err(self.refuse(call, changes, purpose, refused))
     }
 
     /// A refusal on policy grounds: leaves a trace and uses up the nonce.
@@ -85,8 +84,8 @@ impl Admitted {
         call: &Call<'_>,
         changes: &mut dyn Write,
         purpose: Purpose<'_>,
-        refusal: Refusal,
-    ) -> Refusal {
+        refused: Refused,
+    ) -> Failure {
         releases::refused(
             call,
             changes,
@@ -94,7 +93,7 @@ impl Admitted {
             &self.subject,
             self.run_id.as_ref(),
             purpose,
-            refusal,
+            refused,
         )
     }
 
@@ -105,14 +104,14 @@ impl Admitted {
         changes: &mut dyn Write,
         purpose: Purpose<'_>,
         allowed: &[WorkloadRole],
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), Failure> {
         match self.role() {
             Some(role) if !allowed.contains(&role) => {
                 let name = match role {
                     WorkloadRole::Launcher => "launcher",
                     WorkloadRole::Pod => "pod",
                 };
-                let refusal = Refusal::new(
+                let refusal = Refused::new(
                     ErrorCode::RoleNotAllowed,
                     format!("workloads of role {name} may not do this ({})", purpose.kind),
                 );
@@ -136,7 +135,7 @@ pub(crate) fn admit(
     delegate: Option<(&Identifier, &Identifier)>,
     purpose: Purpose<'_>,
     roles: &[WorkloadRole],
-) -> Result<Admitted, Refusal> {
+) -> Result<Admitted, Failure> {
     let contract: ContractId = call.id("contractId")?;
     proof::evidence(body)?;
     let run_id = named_run(call, body)?;
@@ -161,7 +160,7 @@ pub(crate) fn admit(
         roles,
     };
     let chosen = match floors::unmet(call, proof.policy_type, &proof.evidence)? {
-        Some(unmet) => Err(Refusal::new(
+        Some(unmet) => Err(Refused::new(
             ErrorCode::VerifySnpAttestationFailed,
             "The platform's firmware is below the service's minimum TCB version.",
         )
@@ -173,7 +172,7 @@ pub(crate) fn admit(
         Err(refusal) => {
             if alternatives.is_empty() && contracts::accepted(call, &contract)?.is_none() {
                 // Nobody decides about this contract, so nobody would read its events.
-                return Err(refusal);
+                return Err(refusal.into());
             }
             return Err(releases::refused(
                 call,
@@ -204,7 +203,7 @@ pub(crate) fn admit(
 
 /// The run that is spoken of: the path's; else the one a workload names, in the body or, so that
 /// signatures cover it, in the query.
-fn named_run(call: &Call<'_>, body: &Body) -> Result<Option<RunId>, Refusal> {
+fn named_run(call: &Call<'_>, body: &Body) -> Result<Option<RunId>, Refused> {
     if !call.text("runId").is_empty() {
         return call.id("runId").map(Some);
     }
@@ -237,7 +236,7 @@ fn subject_of(proof: &Proof) -> Subject {
 /// Expired nonces removed with each use; more than one, so that the table shrinks.
 const SWEPT_ROWS: u32 = 4;
 
-fn use_up(call: &Call<'_>, changes: &mut dyn Write, key: &str) -> Result<(), Refusal> {
+fn use_up(call: &Call<'_>, changes: &mut dyn Write, key: &str) -> Result<(), Fault> {
     USED_NONCES.put(changes, &key.to_owned(), &Unit)?;
     // To the second below: the next signature carries no finer time, and what is swept here must be
     // refused for its age by whatever comes after that signature.

@@ -10,7 +10,7 @@ use kv::Pair;
 
 use crate::matching::{HOST_DATA, Mismatch, Presented, Rule, mismatches};
 use crate::proof::{POLICY_MISSING, StaticRule};
-use crate::reply::Refusal;
+use crate::reply::{Fault, Refused};
 use crate::request::Call;
 
 /// An alternative with its place.
@@ -31,7 +31,7 @@ pub(crate) enum AdmittedBy {
 }
 
 /// All alternatives of a contract.
-pub(crate) fn of_contract(call: &Call<'_>, contract: &ContractId) -> Result<Vec<Placed>, Refusal> {
+pub(crate) fn of_contract(call: &Call<'_>, contract: &ContractId) -> Result<Vec<Placed>, Fault> {
     let rows = CLEAN_ROOM_POLICIES.rows_with_prefix(call.state, &contract.key_prefix())?;
     Ok(rows
         .into_iter()
@@ -48,7 +48,7 @@ pub(crate) fn of_contract(call: &Call<'_>, contract: &ContractId) -> Result<Vec<
 }
 
 /// What members granted tokens for, in any alternative.
-pub(crate) fn voted_grants(call: &Call<'_>, contract: &ContractId) -> Result<Vec<VotedGrant>, Refusal> {
+pub(crate) fn voted_grants(call: &Call<'_>, contract: &ContractId) -> Result<Vec<VotedGrant>, Fault> {
     let alternatives = of_contract(call, contract)?;
     Ok(alternatives
         .into_iter()
@@ -106,7 +106,7 @@ pub(crate) fn choose(
     call: &Call<'_>,
     alternatives: &[Placed],
     asked: &Asked<'_>,
-) -> Result<Result<Chosen, Refusal>, Refusal> {
+) -> Result<Result<Chosen, Refused>, Fault> {
     let delegated = match asked.delegate.filter(|_| has_evidence_policy(alternatives)) {
         Some((kind, id)) => {
             let name = format!("delegate:{kind}/{id}");
@@ -172,8 +172,8 @@ fn satisfied<'a>(alternatives: &'a [Placed], asked: &Asked<'_>) -> Result<Vec<&'
 
 /// The alternative to act under where several are satisfied: of those whose role may do this the
 /// run's own, else the first; and if there is none, the first of all, whose role is then refused.
-fn best<'a>(call: &Call<'_>, satisfied: &[&'a Placed], asked: &Asked<'_>) -> Result<&'a Placed, Refusal> {
-    let nothing = || Refusal::new(ErrorCode::InternalError, "no alternative to choose from");
+fn best<'a>(call: &Call<'_>, satisfied: &[&'a Placed], asked: &Asked<'_>) -> Result<&'a Placed, Fault> {
+    let nothing = || Fault::new("no alternative to choose from");
     let fitting: Vec<&Placed> = satisfied
         .iter()
         .copied()
@@ -216,7 +216,7 @@ fn delegate(
     kind: &Identifier,
     id: &Identifier,
     name: &str,
-) -> Result<Result<Delegate, Vec<Mismatch>>, Refusal> {
+) -> Result<Result<Delegate, Vec<Mismatch>>, Fault> {
     let mut missed = Vec::new();
     if let Some(run) = asked.run {
         match run_delegate(call, alternatives, asked, run, (kind, id), name)? {
@@ -278,7 +278,7 @@ fn run_delegate(
     run: &RunId,
     (kind, id): (&Identifier, &Identifier),
     name: &str,
-) -> Result<Result<Delegate, Vec<Mismatch>>, Refusal> {
+) -> Result<Result<Delegate, Vec<Mismatch>>, Fault> {
     let purpose = Pair(run.clone(), Pair(kind.clone(), id.clone()));
     let Some(row) = RUN_DELEGATES.get(call.state, &Pair(asked.contract.clone(), purpose))? else {
         return Ok(Err(Vec::new()));
@@ -313,12 +313,12 @@ fn run_delegate(
 /// Most mismatches told to the caller.
 const DETAILS_MAX: usize = 16;
 
-fn no_match(alternatives: &[Placed], has_delegate: bool, found: &[Mismatch]) -> Refusal {
+fn no_match(alternatives: &[Placed], has_delegate: bool, found: &[Mismatch]) -> Refused {
     let message = match (has_evidence_policy(alternatives), has_delegate) {
         (false, _) => POLICY_MISSING,
         (true, false) => "Attestation claims do not match the contract policy.",
         (true, true) => "Attestation claims do not match the contract policy, or the delegated policies.",
     };
-    Refusal::new(ErrorCode::VerifySnpAttestationFailed, message)
+    Refused::new(ErrorCode::VerifySnpAttestationFailed, message)
         .with_details(found.iter().take(DETAILS_MAX).map(Mismatch::detail).collect())
 }

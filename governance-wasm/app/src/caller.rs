@@ -12,7 +12,7 @@ use model::member::{MemberInfo, MemberRoles, MemberStatus};
 use model::tables::MEMBER_INFO;
 use serde_json::Value as JsonValue;
 
-use crate::reply::Refusal;
+use crate::reply::{Failure, Fault, Refused};
 use crate::request::{Call, Caller, Principal};
 
 /// A registered member or user.
@@ -28,11 +28,11 @@ pub(crate) struct Known {
 
 impl Known {
     /// Refuses members who have not acknowledged the state they joined.
-    pub(crate) fn require_active(&self) -> Result<(), Refusal> {
+    pub(crate) fn require_active(&self) -> Result<(), Refused> {
         if self.active {
             return Ok(());
         }
-        Err(Refusal::new(
+        Err(Refused::new(
             ErrorCode::MemberNotActive,
             "the member has not acknowledged the state it joined; send an ack first",
         ))
@@ -40,9 +40,9 @@ impl Known {
 }
 
 /// Claims of a token, for callers that need more than an identity.
-pub(crate) fn token_claims(claims_json: &str) -> Result<JsonValue, Refusal> {
+pub(crate) fn token_claims(claims_json: &str) -> Result<JsonValue, Refused> {
     serde_json::from_str(claims_json).map_err(|_| {
-        Refusal::new(
+        Refused::new(
             ErrorCode::InvalidAuthenticationInfo,
             "the token's claims are not readable",
         )
@@ -53,34 +53,31 @@ pub(crate) fn token_claims(claims_json: &str) -> Result<JsonValue, Refusal> {
 ///
 /// Certificates were looked up by the host. Tokens must belong to a registered identity: its id
 /// is `oid`, else `sub`; its tenant is `tid`, else the issuer; its issuer the key's.
-pub(crate) fn known(call: &Call<'_>) -> Result<Known, Refusal> {
+pub(crate) fn known(call: &Call<'_>) -> Result<Known, Failure> {
     match &call.request.caller {
         Caller::Member(principal) => certificate(call, principal, ApproverKind::Member),
         Caller::User(principal) => certificate(call, principal, ApproverKind::User),
         Caller::Token { issuer, claims_json } => token(call, issuer, claims_json),
-        Caller::Anonymous => Err(Refusal::new(
+        Caller::Anonymous => Err(Refused::new(
             ErrorCode::UnknownAuthenticationPolicy,
             "members and registered users only",
-        )),
+        )
+        .into()),
     }
 }
 
 /// A member; users are turned away by the endpoint's caller list already.
-pub(crate) fn active_member(call: &Call<'_>) -> Result<Person, Refusal> {
+pub(crate) fn active_member(call: &Call<'_>) -> Result<Person, Failure> {
     let Caller::Member(principal) = &call.request.caller else {
-        return Err(Refusal::new(
-            ErrorCode::UnknownAuthenticationPolicy,
-            "members only",
-        ));
+        return Err(Refused::new(ErrorCode::UnknownAuthenticationPolicy, "members only").into());
     };
     let known = certificate(call, principal, ApproverKind::Member)?;
     known.require_active()?;
     Ok(known.person)
 }
 
-fn certificate(call: &Call<'_>, principal: &Principal, kind: ApproverKind) -> Result<Known, Refusal> {
-    let id = Identifier::from_str(&principal.id)
-        .map_err(|_| Refusal::new(ErrorCode::InternalError, "the host gave a malformed id"))?;
+fn certificate(call: &Call<'_>, principal: &Principal, kind: ApproverKind) -> Result<Known, Failure> {
+    let id = Identifier::from_str(&principal.id).map_err(|_| Fault::new("the host gave a malformed id"))?;
     let person = match kind {
         ApproverKind::Member => Person::find(
             call.state,
@@ -93,7 +90,7 @@ fn certificate(call: &Call<'_>, principal: &Principal, kind: ApproverKind) -> Re
         ApproverKind::User => Person::certificate_user(call.state, &id)?,
     };
     let person = person.ok_or_else(|| {
-        Refusal::new(
+        Refused::new(
             ErrorCode::CallerNotAuthorized,
             "the certificate is not registered any more",
         )
@@ -113,17 +110,17 @@ fn certificate(call: &Call<'_>, principal: &Principal, kind: ApproverKind) -> Re
     })
 }
 
-fn token(call: &Call<'_>, issuer: &str, claims_json: &str) -> Result<Known, Refusal> {
+fn token(call: &Call<'_>, issuer: &str, claims_json: &str) -> Result<Known, Failure> {
     let claims = token_claims(claims_json)?;
     let claim = |name: &str| claims.get(name).and_then(JsonValue::as_str);
     let id = claim("oid").or_else(|| claim("sub")).ok_or_else(|| {
-        Refusal::new(
+        Refused::new(
             ErrorCode::InvalidAuthenticationInfo,
             "the token has neither oid nor sub",
         )
     })?;
     let unregistered = || {
-        Refusal::new(
+        Refused::new(
             ErrorCode::CallerNotAuthorized,
             format!("no user identity {id:.128} is registered"),
         )
@@ -135,20 +132,22 @@ fn token(call: &Call<'_>, issuer: &str, claims_json: &str) -> Result<Known, Refu
         .0;
     let person = Person::token_user(call.state, &approver_id)?.ok_or_else(unregistered)?;
     if !issuers(&identity).iter().any(|known| known == issuer) {
-        return Err(Refusal::new(
+        return Err(Refused::new(
             ErrorCode::CallerNotAuthorized,
             format!("user identity {id} is registered for another issuer than {issuer:.256}"),
-        ));
+        )
+        .into());
     }
     let tenant = claim("tid").unwrap_or(issuer);
     if identity.data.tenant_id != tenant {
-        return Err(Refusal::new(
+        return Err(Refused::new(
             ErrorCode::CallerTenantNotAuthorized,
             format!(
                 "the identity's tenant is {}, the token's is {tenant:.256}",
                 identity.data.tenant_id
             ),
-        ));
+        )
+        .into());
     }
     Ok(Known {
         person,
@@ -158,7 +157,7 @@ fn token(call: &Call<'_>, issuer: &str, claims_json: &str) -> Result<Known, Refu
 }
 
 /// A member's record.
-pub(crate) fn member_info(call: &Call<'_>, id: &MemberId) -> Result<Option<MemberInfo>, Refusal> {
+pub(crate) fn member_info(call: &Call<'_>, id: &MemberId) -> Result<Option<MemberInfo>, Fault> {
     Ok(MEMBER_INFO.get(call.state, id)?.map(|row| row.0))
 }
 
@@ -168,7 +167,7 @@ pub(crate) fn is_regular(info: &MemberInfo) -> bool {
 }
 
 /// All active regular members, ascending: who decides when nobody is named.
-pub(crate) fn active_regular_members(call: &Call<'_>) -> Result<Vec<Person>, Refusal> {
+pub(crate) fn active_regular_members(call: &Call<'_>) -> Result<Vec<Person>, Fault> {
     let mut members = Vec::new();
     for row in MEMBER_INFO.rows(call.state)? {
         if row.value.0.status == MemberStatus::Active && is_regular(&row.value.0) {

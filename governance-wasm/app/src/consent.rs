@@ -21,7 +21,7 @@ use crate::contracts;
 use crate::document_state::{self, Loaded};
 use crate::proposals;
 use crate::releases::Purpose;
-use crate::reply::{Answer, Refusal, Reply};
+use crate::reply::{Answer, Failure, Fault, Refused, Reply};
 use crate::request::{Call, Caller};
 use crate::token_policy;
 
@@ -29,7 +29,7 @@ use crate::token_policy;
 #[derive(Clone, Debug)]
 pub(crate) enum Consent {
     Enabled,
-    Disabled(Refusal),
+    Disabled(Refused),
 }
 
 impl Consent {
@@ -44,7 +44,7 @@ impl Consent {
     }
 
     /// The refusal, if it is off.
-    pub(crate) fn require(self) -> Result<(), Refusal> {
+    pub(crate) fn require(self) -> Result<(), Refused> {
         match self {
             Self::Enabled => Ok(()),
             Self::Disabled(refusal) => Err(refusal),
@@ -60,12 +60,12 @@ enum ContractOption {
     Telemetry,
 }
 
-fn contract_option(call: &Call<'_>) -> Result<ContractOption, Refusal> {
+fn contract_option(call: &Call<'_>) -> Result<ContractOption, Refused> {
     match call.text("option") {
         "execution" => Ok(ContractOption::Execution),
         "logging" => Ok(ContractOption::Logging),
         "telemetry" => Ok(ContractOption::Telemetry),
-        other => Err(Refusal::new(
+        other => Err(Refused::new(
             ErrorCode::InvalidOption,
             format!("option is execution, logging or telemetry, not {other:.64}"),
         )),
@@ -109,7 +109,7 @@ enum Asker {
 
 /// Members and users ask as themselves; nobody else without evidence, or a token that satisfies
 /// the contract's policy.
-fn known_or_admitted(call: &Call<'_>, changes: &mut dyn Write) -> Result<(ContractId, Asker), Refusal> {
+fn known_or_admitted(call: &Call<'_>, changes: &mut dyn Write) -> Result<(ContractId, Asker), Failure> {
     let contract: ContractId = call.id("contractId")?;
     if matches!(call.request.caller, Caller::Anonymous) {
         let purpose = Purpose {
@@ -138,7 +138,7 @@ fn known_or_admitted(call: &Call<'_>, changes: &mut dyn Write) -> Result<(Contra
     }
 }
 
-fn voted_option(call: &Call<'_>, contract: &ContractId, name: &str) -> Result<OptionStatus, Refusal> {
+fn voted_option(call: &Call<'_>, contract: &ContractId, name: &str) -> Result<OptionStatus, Fault> {
     let key = Pair(
         contract.clone(),
         name.parse::<Identifier>().expect("option names are identifiers"),
@@ -152,16 +152,18 @@ pub(crate) fn switch_contract(call: &Call<'_>, changes: &mut dyn Write, status: 
     let member = caller::active_member(call)?;
     let contract: ContractId = call.id("contractId")?;
     if contract_option(call)? != ContractOption::Execution {
-        return Err(Refusal::new(
+        return Err(Refused::new(
             ErrorCode::InvalidOption,
             "logging and telemetry are changed by proposals; only execution has a switch per member",
-        ));
+        )
+        .into());
     }
     if contracts::accepted(call, &contract)?.is_none() {
-        return Err(Refusal::new(
+        return Err(Refused::new(
             ErrorCode::ContractNotAccepted,
             format!("contract {contract} has not been accepted"),
-        ));
+        )
+        .into());
     }
     let key = Pair(contract, member.id().clone());
     let switch = Switch {
@@ -173,14 +175,14 @@ pub(crate) fn switch_contract(call: &Call<'_>, changes: &mut dyn Write, status: 
 }
 
 fn not_accepted(contract: &ContractId) -> Consent {
-    Consent::Disabled(Refusal::new(
+    Consent::Disabled(Refused::new(
         ErrorCode::ContractNotAccepted,
         format!("contract {contract} has not been accepted"),
     ))
 }
 
 /// Whether the contract's members consent to execution.
-pub(crate) fn contract_execution(call: &Call<'_>, contract: &ContractId) -> Result<Consent, Refusal> {
+pub(crate) fn contract_execution(call: &Call<'_>, contract: &ContractId) -> Result<Consent, Fault> {
     match contracts::accepted(call, contract)? {
         Some(accepted) => execution(call, contract, accepted.required_members.as_deref()),
         None => Ok(not_accepted(contract)),
@@ -191,7 +193,7 @@ fn execution(
     call: &Call<'_>,
     contract: &ContractId,
     required: Option<&[MemberId]>,
-) -> Result<Consent, Refusal> {
+) -> Result<Consent, Fault> {
     let mut off = Vec::new();
     for row in EXECUTION_SWITCHES.rows_with_prefix(call.state, &contract.key_prefix())? {
         if row.value.0.status == OptionStatus::Enabled {
@@ -220,7 +222,7 @@ fn execution(
         .map(|id| json!({ "code": "ConsentDisabled", "memberId": id }))
         .collect();
     Ok(Consent::Disabled(
-        Refusal::new(
+        Refused::new(
             ErrorCode::ContractDisabled,
             format!(
                 "execution of the contract is disabled by the following m[{}].",
@@ -247,11 +249,11 @@ impl DocumentOption {
     }
 }
 
-fn document_option(call: &Call<'_>) -> Result<DocumentOption, Refusal> {
+fn document_option(call: &Call<'_>) -> Result<DocumentOption, Refused> {
     match call.text("option") {
         "execution" => Ok(DocumentOption::Execution),
         "telemetry" => Ok(DocumentOption::Telemetry),
-        other => Err(Refusal::new(
+        other => Err(Refused::new(
             ErrorCode::InvalidUserDocumentRuntimeOption,
             format!("option is execution or telemetry, not {other:.64}"),
         )),
@@ -280,11 +282,11 @@ pub(crate) fn document_consent(
     document: &DocumentId,
     loaded: Option<&Loaded>,
     option: DocumentOption,
-) -> Result<Consent, Refusal> {
+) -> Result<Consent, Fault> {
     let accepted = loaded.filter(|loaded| loaded.state == DocumentState::Accepted);
     let Some((loaded, decision)) = accepted.and_then(|loaded| Some((loaded, loaded.decision.as_ref()?)))
     else {
-        return Ok(Consent::Disabled(Refusal::new(
+        return Ok(Consent::Disabled(Refused::new(
             ErrorCode::UserDocumentNotAccepted,
             format!("user document {document} has not been accepted"),
         )));
@@ -333,14 +335,14 @@ pub(crate) fn document_consent(
         })
         .collect();
     Ok(Consent::Disabled(
-        Refusal::new(ErrorCode::UserDocumentRuntimeOptionDisabled, message).with_details(details),
+        Refused::new(ErrorCode::UserDocumentRuntimeOptionDisabled, message).with_details(details),
     ))
 }
 
 /// Who cannot speak has not agreed (decision 51): the owner and everybody who was named must be
 /// registered as they were, and be able to come with a token. Where nobody was named, whoever left
 /// is left out, as long as one remains.
-fn departed(call: &Call<'_>, loaded: &Loaded, option: DocumentOption) -> Result<Option<Refusal>, Refusal> {
+fn departed(call: &Call<'_>, loaded: &Loaded, option: DocumentOption) -> Result<Option<Refused>, Fault> {
     let owner = &loaded.draft.creator;
     let approvers = loaded.decision.as_ref().map_or(&[][..], |d| &d.approvers);
     let mut gone = Vec::new();
@@ -381,7 +383,7 @@ fn departed(call: &Call<'_>, loaded: &Loaded, option: DocumentOption) -> Result<
         names.join(",")
     );
     Ok(Some(
-        Refusal::new(ErrorCode::UserDocumentRuntimeOptionDisabled, message).with_details(details.collect()),
+        Refused::new(ErrorCode::UserDocumentRuntimeOptionDisabled, message).with_details(details.collect()),
     ))
 }
 
@@ -392,16 +394,17 @@ pub(crate) fn switch_document(call: &Call<'_>, changes: &mut dyn Write, status: 
     let key: DocumentKey = Pair(call.id("contractId")?, call.id("documentId")?);
     let loaded = document_state::load(call, &key)?.filter(|loaded| loaded.state == DocumentState::Accepted);
     let decision = loaded.and_then(|loaded| loaded.decision).ok_or_else(|| {
-        Refusal::new(
+        Refused::new(
             ErrorCode::UserDocumentNotAccepted,
             format!("contract {} has no accepted user document {}", key.0, key.1),
         )
     })?;
     if !decision.approvers.contains(&known.person) {
-        return Err(Refusal::new(
+        return Err(Refused::new(
             ErrorCode::NotUserDocumentApprover,
             "only approvers of the document may change its consent",
-        ));
+        )
+        .into());
     }
     if known.person.kind() == ApproverKind::Member {
         known.require_active()?;
@@ -425,7 +428,7 @@ pub(crate) fn service_status(call: &Call<'_>) -> Answer {
     let option = cleanroom_model::actions::ServiceOption::ALL
         .into_iter()
         .find(|option| option.as_str() == name)
-        .ok_or_else(|| Refusal::new(ErrorCode::InvalidOption, format!("there is no option {name:.64}")))?;
+        .ok_or_else(|| Refused::new(ErrorCode::InvalidOption, format!("there is no option {name:.64}")))?;
     let row = SERVICE_OPTIONS.get(call.state, &option.key())?;
     Reply::json(&json!({ "status": row.map_or(OptionStatus::Disabled, |row| row.0.status) }))
 }

@@ -18,7 +18,7 @@ use serde_json::value::RawValue;
 use crate::caller;
 use crate::nesting::require_shallow;
 use crate::proposals;
-use crate::reply::{Answer, Refusal, Reply};
+use crate::reply::{Answer, Failure, Fault, Refused, Reply};
 use crate::request::Call;
 
 /// `PUT` body; `data` stays text, since only its metadata is ever looked at.
@@ -35,37 +35,38 @@ pub(crate) fn put(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
     caller::active_member(call)?;
     let id: ContractId = call.id("contractId")?;
     if ACCEPTED_CONTRACTS.has(call.state, &id)? {
-        return Err(Refusal::new(
+        return Err(Refused::new(
             ErrorCode::ContractAlreadyAccepted,
             "an accepted contract cannot be changed",
-        ));
+        )
+        .into());
     }
     call.require_one_meaning()?;
     let body: PutBody<'_> = serde_json::from_slice(call.json()).map_err(|e| {
-        Refusal::new(
+        Refused::new(
             ErrorCode::InvalidInput,
             format!("the body is not of the expected form: {e}"),
         )
     })?;
     let Some(data) = body.data.filter(|data| data.get() != "null") else {
-        return Err(Refusal::new(ErrorCode::DataMissing, "data is mandatory"));
+        return Err(Refused::new(ErrorCode::DataMissing, "data is mandatory").into());
     };
     let data: JsonValue = serde_json::from_str(data.get())
-        .map_err(|e| Refusal::new(ErrorCode::InvalidInput, format!("data is not JSON: {e}")))?;
+        .map_err(|e| Refused::new(ErrorCode::InvalidInput, format!("data is not JSON: {e}")))?;
     require_shallow("data", &data)?;
     let key = id.to_bytes();
     let current = call.state.get(CONTRACTS.name(), &key)?.map(|row| row.version);
     check_version(current, body.version.as_deref(), ErrorCode::ContractAlreadyExists)?;
     if current.is_some() && proposal_of(call, &id)?.is_some() {
-        return Err(Refusal::new(
+        return Err(Refused::new(
             ErrorCode::ContractProposed,
             "the contract is being voted on; withdraw the proposal before changing it",
-        ));
+        )
+        .into());
     }
     check_required_members(call, &data)?;
     // Trees keep their keys sorted, so this text is canonical without another pass.
-    let row = serde_json::to_vec(&Draft { data: &data })
-        .map_err(|e| Refusal::new(ErrorCode::InternalError, e.to_string()))?;
+    let row = serde_json::to_vec(&Draft { data: &data }).map_err(|e| Fault::new(e.to_string()))?;
     changes.put(CONTRACTS.name(), &key, &row)?;
     Ok(Reply::empty())
 }
@@ -80,20 +81,20 @@ pub(crate) fn check_version(
     current: Option<TxId>,
     sent: Option<&str>,
     exists: ErrorCode,
-) -> Result<(), Refusal> {
+) -> Result<(), Refused> {
     let sent = sent.filter(|version| !version.is_empty());
     match (current, sent) {
         (None, None) => Ok(()),
         (Some(current), Some(sent)) if current.to_string() == sent => Ok(()),
-        (Some(current), None) => Err(Refusal::new(
+        (Some(current), None) => Err(Refused::new(
             exists,
             format!("it exists with version {current}; send that version to change it"),
         )),
-        (Some(current), Some(_)) => Err(Refusal::new(
+        (Some(current), Some(_)) => Err(Refused::new(
             ErrorCode::PreconditionFailed,
             format!("the current version is {current}; read it again before changing it"),
         )),
-        (None, Some(_)) => Err(Refusal::new(
+        (None, Some(_)) => Err(Refused::new(
             ErrorCode::PreconditionFailed,
             "a version was sent for something that does not exist",
         )),
@@ -101,19 +102,19 @@ pub(crate) fn check_version(
 }
 
 /// The members that `data` names must be regular members (`governance-api.md` §6.7 V2).
-fn check_required_members(call: &Call<'_>, data: &JsonValue) -> Result<(), Refusal> {
-    let invalid = |e: InvalidRequiredMembers| Refusal::new(ErrorCode::InvalidRequiredMembers, e.to_string());
+fn check_required_members(call: &Call<'_>, data: &JsonValue) -> Result<(), Failure> {
+    let invalid = |e: InvalidRequiredMembers| Refused::new(ErrorCode::InvalidRequiredMembers, e.to_string());
     for member in required_members(data).map_err(invalid)?.unwrap_or_default() {
         let info = caller::member_info(call, &member)?;
         if !info.is_some_and(|info| caller::is_regular(&info)) {
-            return Err(invalid(InvalidRequiredMembers::NotEligible(member)));
+            return Err(invalid(InvalidRequiredMembers::NotEligible(member)).into());
         }
     }
     Ok(())
 }
 
 /// The open proposal that names the contract.
-fn proposal_of(call: &Call<'_>, id: &ContractId) -> Result<Option<ProposalId>, Refusal> {
+fn proposal_of(call: &Call<'_>, id: &ContractId) -> Result<Option<ProposalId>, Fault> {
     Ok(proposals::open_for_contract(call, id, &["set_contract"])?
         .into_iter()
         .next())
@@ -157,11 +158,8 @@ struct VoteView {
     vote: bool,
 }
 
-fn corrupt(error: &serde_json::Error) -> Refusal {
-    Refusal::new(
-        ErrorCode::InternalError,
-        format!("a contract's row does not decode: {error}"),
-    )
+fn corrupt(error: &serde_json::Error) -> Fault {
+    Fault::new(format!("a contract's row does not decode: {error}"))
 }
 
 /// `POST /contracts/{contractId}`
@@ -206,8 +204,8 @@ pub(crate) fn read(call: &Call<'_>) -> Answer {
     })
 }
 
-fn not_found(id: &ContractId) -> Refusal {
-    Refusal::new(ErrorCode::ContractNotFound, format!("there is no contract {id}"))
+fn not_found(id: &ContractId) -> Refused {
+    Refused::new(ErrorCode::ContractNotFound, format!("there is no contract {id}"))
 }
 
 /// `GET /contracts`
@@ -220,10 +218,11 @@ pub(crate) fn list(call: &Call<'_>) -> Answer {
         "Proposed" => Some(DocumentState::Proposed),
         "Accepted" => Some(DocumentState::Accepted),
         other => {
-            return Err(Refusal::new(
+            return Err(Refused::new(
                 ErrorCode::InvalidParameter,
                 format!("state is Draft, Proposed or Accepted, not {other:.64}"),
-            ));
+            )
+            .into());
         }
     };
     let mut items: BTreeMap<ContractId, (DocumentState, TxId)> = BTreeMap::new();
@@ -257,14 +256,14 @@ struct ListItem {
 }
 
 /// The accepted contract, if it is accepted.
-pub(crate) fn accepted(call: &Call<'_>, id: &ContractId) -> Result<Option<AcceptedContract>, Refusal> {
+pub(crate) fn accepted(call: &Call<'_>, id: &ContractId) -> Result<Option<AcceptedContract>, Fault> {
     Ok(ACCEPTED_CONTRACTS.get(call.state, id)?.map(|row| row.0))
 }
 
 /// Refuses names that are neither a draft nor an accepted contract.
-pub(crate) fn require_exists(call: &Call<'_>, id: &ContractId) -> Result<(), Refusal> {
+pub(crate) fn require_exists(call: &Call<'_>, id: &ContractId) -> Result<(), Failure> {
     if CONTRACTS.has(call.state, id)? || ACCEPTED_CONTRACTS.has(call.state, id)? {
         return Ok(());
     }
-    Err(not_found(id))
+    Err(not_found(id).into())
 }

@@ -21,7 +21,7 @@ use crate::launcher::Launcher;
 use crate::matching::HOST_DATA;
 use crate::permit::permit;
 use crate::releases::{self, Purpose};
-use crate::reply::{Answer, Refusal, Reply};
+use crate::reply::{Answer, Failure, Refused, Reply, judged};
 use crate::request::Call;
 use crate::run_state;
 
@@ -94,7 +94,7 @@ pub(crate) fn put(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
         &[WorkloadRole::Launcher],
     )?;
     let sent: SetDelegate = serde_json::from_slice(&admitted.data).map_err(|e| {
-        Refusal::new(
+        Refused::new(
             ErrorCode::InvalidInput,
             format!("data is not a delegate policy: {e}"),
         )
@@ -104,10 +104,11 @@ pub(crate) fn put(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
     }
     let policy_type = sent.policy_type.unwrap_or_default();
     if sent.alternative.is_some() {
-        return Err(Refusal::new(
+        return Err(Refused::new(
             ErrorCode::InvalidPolicy,
             "alternative goes with delegates of launchers; name all claims",
-        ));
+        )
+        .into());
     }
     let claims = checked_claims(call, policy_type, &sent)?;
     let key = alternatives::delegate_key(&admitted.contract, &kind, &id, policy_type, sent.run_id.as_ref());
@@ -150,8 +151,8 @@ pub(crate) fn put(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
     Ok(Reply::empty())
 }
 
-fn checked_claims(call: &Call<'_>, policy_type: PolicyType, sent: &SetDelegate) -> Result<Claims, Refusal> {
-    let invalid = |why: String| Refusal::new(ErrorCode::InvalidPolicy, why);
+fn checked_claims(call: &Call<'_>, policy_type: PolicyType, sent: &SetDelegate) -> Result<Claims, Refused> {
+    let invalid = |why: String| Refused::new(ErrorCode::InvalidPolicy, why);
     if policy_type == PolicyType::Jwt {
         return Err(invalid("delegates are for evidence, not for tokens".into()));
     }
@@ -186,10 +187,9 @@ fn put_for_run(
     id: Pair<Identifier, Identifier>,
     sent: SetDelegate,
 ) -> Answer {
-    let (run, policy_type, alternative) = match grounds(call, admitted, &sent) {
+    let (run, policy_type, alternative) = match judged(grounds(call, admitted, &sent))? {
         Ok(found) => found,
-        Err(refusal) if refusal.code == ErrorCode::InternalError => return Err(refusal),
-        Err(refusal) => return Err(admitted.refuse(call, changes, purpose, refusal)),
+        Err(refused) => return Err(admitted.refuse(call, changes, purpose, refused)),
     };
     let host_data = named_host_data(call, policy_type, &sent)?;
     let alternatives = alternatives::of_contract(call, &admitted.contract)?;
@@ -215,10 +215,11 @@ fn put_for_run(
     add_new(&mut delegate.host_data, host_data);
     add_new(&mut delegate.audiences, sent.audiences);
     if delegate.host_data.len().max(delegate.audiences.len()) > RUN_DELEGATE_VALUES_MAX {
-        return Err(Refusal::new(
+        return Err(Refused::new(
             ErrorCode::InvalidPolicy,
             format!("a delegate of a run has at most {RUN_DELEGATE_VALUES_MAX} host data and audiences"),
-        ));
+        )
+        .into());
     }
     RUN_DELEGATES.put(changes, &key, &Json(delegate))?;
     releases::delegated(
@@ -241,8 +242,8 @@ fn add_new(stored: &mut Vec<String>, added: Vec<String>) {
     }
 }
 
-fn not_delegable(why: &str) -> Refusal {
-    Refusal::new(ErrorCode::RoleNotAllowed, why.to_owned())
+fn not_delegable(why: &str) -> Refused {
+    Refused::new(ErrorCode::RoleNotAllowed, why.to_owned())
 }
 
 /// The run, and the alternative that a launcher's delegate stands on.
@@ -250,38 +251,36 @@ fn grounds(
     call: &Call<'_>,
     admitted: &Admitted,
     sent: &SetDelegate,
-) -> Result<(RunId, PolicyType, Identifier), Refusal> {
+) -> Result<(RunId, PolicyType, Identifier), Failure> {
     let run = sent.run_id.as_ref().ok_or_else(|| {
-        Refusal::new(
+        Refused::new(
             ErrorCode::RunIdMissing,
             "a launcher's delegate names its run (runId)",
         )
     })?;
     let record = run_state::admitted_run(call, &admitted.contract, run)??;
     if !Launcher::of(admitted).has_admitted(&record) {
-        return Err(Refusal::new(
-            ErrorCode::RunNotAdmitted,
-            "another launcher admitted that run",
-        ));
+        return Err(Refused::new(ErrorCode::RunNotAdmitted, "another launcher admitted that run").into());
     }
     run_state::require_live(call, &admitted.contract, &record)?;
     if sent.change == Change::Remove {
         return Err(not_delegable(
             "a launcher's delegates are added and end with their run; none is taken away",
-        ));
+        )
+        .into());
     }
     let named = sent.alternative.as_ref().ok_or_else(|| {
         not_delegable("a launcher's delegate names the alternative whose claims it takes over")
     })?;
     let policy_type = record.pod_policy_type;
     if !record.is_pod(policy_type, named) || sent.policy_type.is_some_and(|sent| sent != policy_type) {
-        return Err(not_delegable("a delegate is of the alternative of its run's pod"));
+        return Err(not_delegable("a delegate is of the alternative of its run's pod").into());
     }
     let alternatives = alternatives::of_contract(call, &admitted.contract)?;
     if alternatives::delegable(&alternatives, policy_type, named).is_none() {
-        return Err(not_delegable(
-            "members have not said that this alternative of role pod is delegable",
-        ));
+        return Err(
+            not_delegable("members have not said that this alternative of role pod is delegable").into(),
+        );
     }
     Ok((run.clone(), policy_type, named.clone()))
 }
@@ -291,11 +290,11 @@ fn named_host_data(
     call: &Call<'_>,
     policy_type: PolicyType,
     sent: &SetDelegate,
-) -> Result<Vec<String>, Refusal> {
+) -> Result<Vec<String>, Refused> {
     let mut claims = checked_claims(call, policy_type, sent)?;
     let host_data = claims.remove(HOST_DATA).unwrap_or_default();
     if !claims.is_empty() || host_data.is_empty() {
-        return Err(Refusal::new(
+        return Err(Refused::new(
             ErrorCode::InvalidPolicy,
             "a launcher's delegate names host data and takes all other claims over",
         ));

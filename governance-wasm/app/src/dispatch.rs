@@ -28,7 +28,7 @@ pub fn answer<H: HostServices + KeyWrapping>(
         wrapper: Wrapper::new(host),
         request,
     };
-    dispatch(&call, changes).unwrap_or_else(crate::reply::Refusal::into_reply)
+    dispatch(&call, changes).unwrap_or_else(crate::reply::Failure::into_reply)
 }
 
 fn dispatch(call: &Call<'_>, changes: &mut dyn Write) -> Answer {

@@ -12,7 +12,7 @@ use kv::{Json, TxId, Write};
 
 use crate::caller::{self, Known};
 use crate::frozen;
-use crate::reply::Refusal;
+use crate::reply::{Failure, Fault, Refused};
 use crate::request::Call;
 
 /// A document with what was decided about it.
@@ -26,7 +26,7 @@ pub(crate) struct Loaded {
 }
 
 /// The document under `key`, if there is one.
-pub(crate) fn load(call: &Call<'_>, key: &DocumentKey) -> Result<Option<Loaded>, Refusal> {
+pub(crate) fn load(call: &Call<'_>, key: &DocumentKey) -> Result<Option<Loaded>, Fault> {
     let Some(row) = USER_DOCUMENTS.get_versioned(call.state, key)? else {
         return Ok(None);
     };
@@ -47,7 +47,7 @@ pub(crate) fn load(call: &Call<'_>, key: &DocumentKey) -> Result<Option<Loaded>,
 /// One rejection rejects; so does an approver who is gone before voting, since nobody could ever
 /// complete the decision. It stays so if the id is registered again: that is a new registration,
 /// perhaps somebody else's, and rejection is final.
-fn state_of(call: &Call<'_>, decision: &DocumentDecision) -> Result<DocumentState, Refusal> {
+fn state_of(call: &Call<'_>, decision: &DocumentDecision) -> Result<DocumentState, Fault> {
     if decision
         .ballots
         .iter()
@@ -92,7 +92,7 @@ pub(crate) fn named(people: &[Person]) -> Vec<Approver> {
 
 impl Loaded {
     /// Approvers who have not voted; of a draft, those who will be asked.
-    pub(crate) fn missing(&self, call: &Call<'_>) -> Result<Vec<Person>, Refusal> {
+    pub(crate) fn missing(&self, call: &Call<'_>) -> Result<Vec<Person>, Failure> {
         match &self.decision {
             Some(decision) => Ok(missing(decision)),
             None => self.approvers(call),
@@ -109,22 +109,23 @@ impl Loaded {
     }
 
     /// Who decides if the decision began now: those named, else all active regular members.
-    pub(crate) fn approvers(&self, call: &Call<'_>) -> Result<Vec<Person>, Refusal> {
+    pub(crate) fn approvers(&self, call: &Call<'_>) -> Result<Vec<Person>, Failure> {
         if !self.draft.approvers.is_empty() {
             return Ok(self.draft.approvers.clone());
         }
         let members = caller::active_regular_members(call)?;
         if members.is_empty() {
-            return Err(Refusal::new(
+            return Err(Refused::new(
                 ErrorCode::ApproversMissing,
                 "no approvers are named and no member is active",
-            ));
+            )
+            .into());
         }
         Ok(members)
     }
 
     /// Refuses what changes nothing any more.
-    pub(crate) fn require_undecided(&self) -> Result<(), Refusal> {
+    pub(crate) fn require_undecided(&self) -> Result<(), Refused> {
         let (code, what) = match self.state {
             DocumentState::Draft | DocumentState::Proposed => return Ok(()),
             DocumentState::Accepted => (ErrorCode::UserDocumentAlreadyAccepted, "accepted"),
@@ -133,7 +134,7 @@ impl Loaded {
                 "rejected; publish it under a new id",
             ),
         };
-        Err(Refusal::new(
+        Err(Refused::new(
             code,
             format!("user document {} was {what}", self.key.1),
         ))
@@ -169,7 +170,7 @@ pub(crate) fn propose(
     changes: &mut dyn Write,
     loaded: &Loaded,
     proposal_id: Identifier,
-) -> Result<DocumentDecision, Refusal> {
+) -> Result<DocumentDecision, Failure> {
     let decision = DocumentDecision {
         version: loaded.version,
         approvers: loaded.approvers(call)?,
@@ -191,7 +192,7 @@ pub(crate) fn cast(
     known: &Known,
     sent: &cleanroom_model::api::SubmitBallot,
     not_approver: ErrorCode,
-) -> Result<DocumentDecision, Refusal> {
+) -> Result<DocumentDecision, Failure> {
     let mut decision = match &loaded.decision {
         Some(decision) => decision.clone(),
         None => DocumentDecision {
@@ -203,28 +204,27 @@ pub(crate) fn cast(
         },
     };
     if !decision.approvers.contains(&known.person) {
-        return Err(Refusal::new(
-            not_approver,
-            format!("{} is not an approver", known.person.id()),
-        ));
+        return Err(Refused::new(not_approver, format!("{} is not an approver", known.person.id())).into());
     }
     if known.person.kind() == ApproverKind::Member {
         known.require_active()?;
     }
     if ballot_of(&decision, &known.person).is_some() {
-        return Err(Refusal::new(
+        return Err(Refused::new(
             ErrorCode::BallotAlreadySubmitted,
             "this approver has voted; ballots are final",
-        ));
+        )
+        .into());
     }
     let ballot = match sent.ballot.as_ref().and_then(serde_json::Value::as_str) {
         Some("accepted") => Ballot::Accepted,
         Some("rejected") => Ballot::Rejected,
         _ => {
-            return Err(Refusal::new(
+            return Err(Refused::new(
                 ErrorCode::InvalidBallotValue,
                 "ballot is \"accepted\" or \"rejected\"",
-            ));
+            )
+            .into());
         }
     };
     loaded.require_undecided()?;
@@ -233,13 +233,14 @@ pub(crate) fn cast(
         .as_ref()
         .is_some_and(|version| *version != loaded.version.to_string())
     {
-        return Err(Refusal::new(
+        return Err(Refused::new(
             ErrorCode::PreconditionFailed,
             format!(
                 "the ballot is about another version; the current one is {}",
                 loaded.version
             ),
-        ));
+        )
+        .into());
     }
     if ballot == Ballot::Accepted {
         decision.frozen = frozen::freeze(call, loaded, decision.frozen.as_deref())?;

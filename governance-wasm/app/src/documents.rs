@@ -22,7 +22,7 @@ use crate::parties;
 use crate::permit::permit;
 use crate::quotas::{self, Holder};
 use crate::releases::Purpose;
-use crate::reply::{Answer, Refusal, Reply};
+use crate::reply::{Answer, Failure, Fault, Refused, Reply};
 use crate::request::{Call, require_one_meaning};
 
 /// Most approvers of one document.
@@ -30,19 +30,19 @@ const APPROVERS_MAX: usize = 256;
 /// Most labels of one document.
 const LABELS_MAX: usize = 64;
 
-pub(crate) fn not_found(key: &DocumentKey) -> Refusal {
-    Refusal::new(
+pub(crate) fn not_found(key: &DocumentKey) -> Refused {
+    Refused::new(
         ErrorCode::UserDocumentNotFound,
         format!("contract {} has no such user document {}", key.0, key.1),
     )
 }
 
-fn key_of(call: &Call<'_>) -> Result<DocumentKey, Refusal> {
+fn key_of(call: &Call<'_>) -> Result<DocumentKey, Refused> {
     Ok(Pair(call.id("contractId")?, call.id("documentId")?))
 }
 
-fn require(call: &Call<'_>, key: &DocumentKey) -> Result<Loaded, Refusal> {
-    document_state::load(call, key)?.ok_or_else(|| not_found(key))
+fn require(call: &Call<'_>, key: &DocumentKey) -> Result<Loaded, Failure> {
+    document_state::load(call, key)?.ok_or_else(|| not_found(key).into())
 }
 
 /// `PUT /contracts/{contractId}/userdocuments/{documentId}`
@@ -51,10 +51,11 @@ pub(crate) fn put(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
     known.require_active()?;
     let key = key_of(call)?;
     if key.1.as_str() == "accepted" {
-        return Err(Refusal::new(
+        return Err(Refused::new(
             ErrorCode::InvalidResourceName,
             "documentId: accepted is a word of the paths",
-        ));
+        )
+        .into());
     }
     let existing = document_state::load(call, &key)?;
     if let Some(loaded) = &existing {
@@ -67,14 +68,15 @@ pub(crate) fn put(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
         .as_deref()
         .is_some_and(|id| !id.is_empty() && id != key.0.as_str())
     {
-        return Err(Refusal::new(
+        return Err(Refused::new(
             ErrorCode::ContractIdMismatch,
             "contractId in the body is not the path's",
-        ));
+        )
+        .into());
     }
     let data = body
         .data
-        .ok_or_else(|| Refusal::new(ErrorCode::DataMissing, "data is mandatory"))?;
+        .ok_or_else(|| Refused::new(ErrorCode::DataMissing, "data is mandatory"))?;
     require_shallow("data", &data)?;
     if let JsonValue::String(text) = &data
         && serde_json::from_str::<IgnoredAny>(text).is_ok()
@@ -91,16 +93,18 @@ pub(crate) fn put(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
     )?;
     if let Some(loaded) = &existing {
         if loaded.state != DocumentState::Draft {
-            return Err(Refusal::new(
+            return Err(Refused::new(
                 ErrorCode::UserDocumentAlreadyProposed,
                 "approvers are deciding about it; it cannot change any more",
-            ));
+            )
+            .into());
         }
         if loaded.draft.creator != known.person {
-            return Err(Refusal::new(
+            return Err(Refused::new(
                 ErrorCode::NotUserDocumentOwner,
                 "only its creator may change a user document",
-            ));
+            )
+            .into());
         }
     }
     if body
@@ -108,10 +112,7 @@ pub(crate) fn put(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
         .as_ref()
         .is_some_and(|labels| labels.len() > LABELS_MAX)
     {
-        return Err(Refusal::new(
-            ErrorCode::InvalidInput,
-            format!("at most {LABELS_MAX} labels"),
-        ));
+        return Err(Refused::new(ErrorCode::InvalidInput, format!("at most {LABELS_MAX} labels")).into());
     }
     let approvers = approvers(call, body.approvers.unwrap_or_default())?;
     let runners = parties::named_runners(call, &data)?;
@@ -131,17 +132,17 @@ pub(crate) fn put(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
 
 /// Approvers must exist and be distinct: a document with an unknown one could never be accepted.
 /// Whoever is registered under these ids now is meant.
-fn approvers(call: &Call<'_>, approvers: Vec<Approver>) -> Result<Vec<Person>, Refusal> {
-    let invalid = |why: String| Refusal::new(ErrorCode::InvalidApprovers, why);
+fn approvers(call: &Call<'_>, approvers: Vec<Approver>) -> Result<Vec<Person>, Failure> {
+    let invalid = |why: String| Refused::new(ErrorCode::InvalidApprovers, why);
     if approvers.len() > APPROVERS_MAX {
-        return Err(invalid(format!("at most {APPROVERS_MAX} approvers")));
+        return Err(invalid(format!("at most {APPROVERS_MAX} approvers")).into());
     }
     let mut seen = BTreeSet::new();
     let mut people = Vec::with_capacity(approvers.len());
     for approver in &approvers {
         let name = format!("{} {}", approver.approver_id_type.as_str(), approver.approver_id);
         if !seen.insert(approver) {
-            return Err(invalid(format!("{name} is named twice")));
+            return Err(invalid(format!("{name} is named twice")).into());
         }
         let person = Person::find(call.state, approver)?;
         people.push(person.ok_or_else(|| invalid(format!("there is no {name}")))?);
@@ -192,7 +193,7 @@ pub(crate) fn list(call: &Call<'_>) -> Answer {
     Reply::json(&json!({ "value": value }))
 }
 
-fn selector(text: &str) -> Result<Vec<(String, String)>, Refusal> {
+fn selector(text: &str) -> Result<Vec<(String, String)>, Refused> {
     text.split(',')
         .filter(|_| !text.is_empty())
         .map(|pair| {
@@ -200,7 +201,7 @@ fn selector(text: &str) -> Result<Vec<(String, String)>, Refusal> {
                 .split_once(':')
                 .map_or(("", ""), |(n, v)| (n.trim(), v.trim()));
             if name.is_empty() || value.is_empty() {
-                return Err(Refusal::new(
+                return Err(Refused::new(
                     ErrorCode::InvalidParameter,
                     "labelSelector is a list of name:value, separated by commas",
                 ));
@@ -217,10 +218,11 @@ pub(crate) fn ballot(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
     let loaded = require(call, &key)?;
     let sent: SubmitBallot = call.body()?;
     if sent.version.is_none() {
-        return Err(Refusal::new(
+        return Err(Refused::new(
             ErrorCode::InvalidInput,
             "version is mandatory: the version that was read",
-        ));
+        )
+        .into());
     }
     document_state::cast(
         call,
@@ -255,7 +257,7 @@ pub(crate) fn release(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
         .run()
         .is_some_and(|record| !record.documents.iter().any(|used| used.id == document))
     {
-        let refusal = Refusal::new(
+        let refusal = Refused::new(
             ErrorCode::NotInRun,
             format!("the run does not use document {document}"),
         );
@@ -264,10 +266,9 @@ pub(crate) fn release(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
     let key = Pair(permit.admitted().contract.clone(), document.clone());
     let loaded = require(call, &key)?;
     if loaded.state != DocumentState::Accepted {
-        return Err(not_found(&key));
+        return Err(not_found(&key).into());
     }
-    let plain = serde_json::to_vec(&loaded.view())
-        .map_err(|e| Refusal::new(ErrorCode::InternalError, e.to_string()))?;
+    let plain = serde_json::to_vec(&loaded.view()).map_err(|e| Fault::new(e.to_string()))?;
     let value = permit.release(call, changes, &plain, None)?;
     Reply::json(&json!({ "value": value }))
 }

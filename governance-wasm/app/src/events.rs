@@ -19,7 +19,7 @@ use crate::permit;
 use crate::proof::{Body, timestamp_digits};
 use crate::quotas::{self, Holder};
 use crate::releases::Purpose;
-use crate::reply::{Answer, Refusal, Reply};
+use crate::reply::{Answer, Fault, Refused, Reply};
 use crate::request::{Call, Caller, parse_id};
 use crate::time::iso_8601;
 use crate::token_policy;
@@ -35,7 +35,7 @@ struct Series {
     id: Identifier,
 }
 
-fn series(call: &Call<'_>, contract: &ContractId) -> Result<Series, Refusal> {
+fn series(call: &Call<'_>, contract: &ContractId) -> Result<Series, Refused> {
     let query = call.query()?;
     let scope = match query.get("scope").filter(|scope| !scope.is_empty()) {
         Some(scope) => parse_id::<Identifier>("scope", scope)?.to_string(),
@@ -56,10 +56,11 @@ pub(crate) fn put(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
     let contract: ContractId = call.id("contractId")?;
     let series = series(call, &contract)?;
     if series.scope == RELEASES_SCOPE {
-        return Err(Refusal::new(
+        return Err(Refused::new(
             ErrorCode::InvalidParameter,
             "the scope releases is the service's own",
-        ));
+        )
+        .into());
     }
     let body: Body = call.body()?;
     let (timestamp, data, holder) = match &call.request.caller {
@@ -69,9 +70,9 @@ pub(crate) fn put(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
             let data = body
                 .data
                 .as_deref()
-                .ok_or_else(|| Refusal::new(ErrorCode::DataMissing, "data is missing"))?;
+                .ok_or_else(|| Refused::new(ErrorCode::DataMissing, "data is missing"))?;
             let data = model::b64::decode(data)
-                .map_err(|_| Refusal::new(ErrorCode::InvalidInput, "data is not base64"))?;
+                .map_err(|_| Refused::new(ErrorCode::InvalidInput, "data is not base64"))?;
             (
                 timestamp,
                 data,
@@ -103,7 +104,7 @@ pub(crate) fn put(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
         }
     };
     let data: JsonValue = serde_json::from_slice(&data)
-        .map_err(|_| Refusal::new(ErrorCode::InvalidInput, "data is not base64 of JSON"))?;
+        .map_err(|_| Refused::new(ErrorCode::InvalidInput, "data is not base64 of JSON"))?;
     require_shallow("data", &data)?;
     let event = Json(EventRow {
         timestamp: format!("{timestamp:0>13}"),
@@ -120,7 +121,7 @@ fn append(
     contract: ContractId,
     series: Series,
     event: &Json<EventRow>,
-) -> Result<(), Refusal> {
+) -> Result<(), Fault> {
     let at = sequence(call.request.transaction.seqno);
     let latest = Pair(contract.clone(), Pair(series.scope.clone(), series.id.clone()));
     LATEST_EVENTS.put(changes, &latest, &Json(at.clone()))?;
@@ -136,15 +137,15 @@ struct Range {
     page: u64,
 }
 
-fn range(call: &Call<'_>) -> Result<Option<Range>, Refusal> {
+fn range(call: &Call<'_>) -> Result<Option<Range>, Refused> {
     let query = call.query()?;
-    let number = |name: &str| -> Result<Option<u64>, Refusal> {
+    let number = |name: &str| -> Result<Option<u64>, Refused> {
         query
             .get(name)
             .filter(|text| !text.is_empty())
             .map_or(Ok(None), |text| {
                 text.parse().map(Some).map_err(|_| {
-                    Refusal::new(ErrorCode::InvalidParameter, format!("{name} is a whole number"))
+                    Refused::new(ErrorCode::InvalidParameter, format!("{name} is a whole number"))
                 })
             })
     };
@@ -155,7 +156,7 @@ fn range(call: &Call<'_>) -> Result<Option<Range>, Refusal> {
     );
     let page = page.unwrap_or(PAGE_DEFAULT);
     if page == 0 {
-        return Err(Refusal::new(
+        return Err(Refused::new(
             ErrorCode::InvalidParameter,
             "max_seqno_per_page is at least 1",
         ));
@@ -163,7 +164,7 @@ fn range(call: &Call<'_>) -> Result<Option<Range>, Refusal> {
     if let (Some(from), Some(to)) = (from, to)
         && to < from
     {
-        return Err(Refusal::new(
+        return Err(Refused::new(
             ErrorCode::InvalidParameter,
             "to_seqno is less than from_seqno",
         ));
@@ -175,7 +176,7 @@ fn range(call: &Call<'_>) -> Result<Option<Range>, Refusal> {
     // behind it may be asked for, by those who wait for more.
     let committed = call.request.committed.seqno;
     if to.is_some_and(|to| to > committed) || from.is_some_and(|from| from > committed.saturating_add(1)) {
-        return Err(Refusal::new(
+        return Err(Refused::new(
             ErrorCode::InvalidParameter,
             format!("the last committed position is {committed}"),
         ));
@@ -247,7 +248,7 @@ fn page(
     prefix: &[u8],
     range: &Range,
     view: impl Fn(u64, &[u8]) -> serde_json::Result<View>,
-) -> Result<Page, Refusal> {
+) -> Result<Page, Fault> {
     const ROWS: u64 = 1000;
     let before_first = sequence(range.from.saturating_sub(1));
     let mut after = [prefix, before_first.as_bytes()].concat();
@@ -274,8 +275,7 @@ fn page(
                 });
             }
             bytes = bytes.saturating_add(row.value.len());
-            let shown =
-                view(seqno, &row.value).map_err(|e| Refusal::new(ErrorCode::InternalError, e.to_string()))?;
+            let shown = view(seqno, &row.value).map_err(|e| Fault::new(e.to_string()))?;
             value.push(shown);
         }
     }
@@ -290,8 +290,7 @@ fn latest(call: &Call<'_>, contract: ContractId, series: &Series) -> Answer {
             Pair(series.scope.clone(), Pair(series.id.clone(), at.0)),
         );
         if let Some(row) = call.state.get(EVENTS.name(), &key.to_bytes())? {
-            let event = serde_json::from_slice(&row.value)
-                .map_err(|e| Refusal::new(ErrorCode::InternalError, e.to_string()))?;
+            let event = serde_json::from_slice(&row.value).map_err(|e| Fault::new(e.to_string()))?;
             value.push(View::event(series, row.version.seqno, event));
         }
     }

@@ -8,7 +8,7 @@ use serde_json::{Value as JsonValue, json};
 
 use crate::host_services::VerifiedEvidence;
 use crate::matching::Mismatch;
-use crate::reply::Refusal;
+use crate::reply::Fault;
 use crate::request::Call;
 
 const CPUID: &str = "x-ms-sevsnpvm-cpuid";
@@ -21,7 +21,7 @@ pub(crate) fn unmet(
     call: &Call<'_>,
     policy_type: PolicyType,
     evidence: &VerifiedEvidence,
-) -> Result<Option<Mismatch>, Refusal> {
+) -> Result<Option<Mismatch>, Fault> {
     if !matches!(policy_type, PolicyType::SnpCaci | PolicyType::SnpCvm) {
         return Ok(None);
     }
@@ -38,12 +38,8 @@ pub(crate) fn unmet(
         let known = rows.iter().map(|row| json!(row.key)).collect();
         return Ok(Some(missed(CPUID, known)));
     };
-    let floor: TcbFloor = serde_json::from_value(row.value.0.clone()).map_err(|e| {
-        Refusal::new(
-            cleanroom_model::error_codes::ErrorCode::InternalError,
-            format!("the minimum TCB of {} cannot be read: {e}", row.key),
-        )
-    })?;
+    let floor: TcbFloor = serde_json::from_value(row.value.0.clone())
+        .map_err(|e| Fault::new(format!("the minimum TCB of {} cannot be read: {e}", row.key)))?;
     Ok(floor
         .unmet(got)
         .map(|(claim, least)| missed(claim, vec![json!({ "min": least })])))

@@ -14,7 +14,7 @@ use kv::Pair;
 use serde_json::json;
 
 use crate::document_state::{self, Loaded};
-use crate::reply::Refusal;
+use crate::reply::{Failure, Refused};
 use crate::request::Call;
 
 const LABEL: (&str, &str) = ("type", "spark-application");
@@ -34,13 +34,13 @@ pub(crate) fn seen(call: &Call<'_>, loaded: &Loaded) -> FrozenDocument {
 }
 
 /// The query, if the document is one: by its label, or by its form, since a run needs no label.
-fn query_of(loaded: &Loaded) -> Result<Option<QueryDocument>, Refusal> {
+fn query_of(loaded: &Loaded) -> Result<Option<QueryDocument>, Refused> {
     let labels = loaded.draft.labels.as_ref();
     let labelled = labels.and_then(|labels| labels.get(LABEL.0)).map(String::as_str) == Some(LABEL.1);
     match QueryDocument::parse(data_text(loaded)) {
         Ok(query) => Ok(Some(query)),
         Err(_) if !labelled => Ok(None),
-        Err(error) => Err(Refusal::new(
+        Err(error) => Err(Refused::new(
             ErrorCode::InvalidQueryFormat,
             format!("query document {}: {error}", loaded.key.1),
         )),
@@ -48,14 +48,14 @@ fn query_of(loaded: &Loaded) -> Result<Option<QueryDocument>, Refusal> {
 }
 
 /// What an acceptance of `loaded` covers beside itself; none if it is no query.
-fn covered(call: &Call<'_>, loaded: &Loaded) -> Result<Option<Vec<FrozenDocument>>, Refusal> {
+fn covered(call: &Call<'_>, loaded: &Loaded) -> Result<Option<Vec<FrozenDocument>>, Failure> {
     let Some(query) = query_of(loaded)? else {
         return Ok(None);
     };
     let mut documents: Vec<FrozenDocument> = Vec::new();
     for named in query.inputs.iter().chain([&query.output]) {
         let not_accepted = |state: &str| {
-            Refusal::new(
+            Refused::new(
                 ErrorCode::UserDocumentNotAccepted,
                 format!(
                     "the query uses document {:.128}, which is {state}; it must be Accepted before the query is",
@@ -76,7 +76,7 @@ fn covered(call: &Call<'_>, loaded: &Loaded) -> Result<Option<Vec<FrozenDocument
         let key = Pair(loaded.key.0.clone(), id);
         let used = document_state::load(call, &key)?.ok_or_else(|| not_accepted("not there"))?;
         if used.state != DocumentState::Accepted {
-            return Err(not_accepted(used.state.as_str()));
+            return Err(not_accepted(used.state.as_str()).into());
         }
         documents.push(seen(call, &used));
     }
@@ -88,7 +88,7 @@ pub(crate) fn freeze(
     call: &Call<'_>,
     loaded: &Loaded,
     before: Option<&[FrozenDocument]>,
-) -> Result<Option<Vec<FrozenDocument>>, Refusal> {
+) -> Result<Option<Vec<FrozenDocument>>, Failure> {
     let now = covered(call, loaded)?;
     for document in before.unwrap_or_default() {
         require_same(loaded, document, now.as_deref())?;
@@ -97,7 +97,7 @@ pub(crate) fn freeze(
 }
 
 /// Refuses a document that is not the one that approvers of the query accepted with it.
-pub(crate) fn require_covered(query: &Loaded, document: &FrozenDocument) -> Result<(), Refusal> {
+pub(crate) fn require_covered(query: &Loaded, document: &FrozenDocument) -> Result<(), Refused> {
     let frozen = query
         .decision
         .as_ref()
@@ -109,12 +109,12 @@ fn require_same(
     query: &Loaded,
     document: &FrozenDocument,
     among: Option<&[FrozenDocument]>,
-) -> Result<(), Refusal> {
+) -> Result<(), Refused> {
     if among.is_some_and(|documents| documents.contains(document)) {
         return Ok(());
     }
     let FrozenDocument { id, version, .. } = document;
-    Err(Refusal::new(
+    Err(Refused::new(
         ErrorCode::UserDocumentModified,
         format!(
             "the acceptance of query {} does not cover document {id} in version {version}",

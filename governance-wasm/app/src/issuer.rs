@@ -16,17 +16,17 @@ use serde_json::{Value as JsonValue, json};
 use crate::caller;
 use crate::contracts;
 use crate::issuer_keys::{self, CACHE_SECONDS};
-use crate::reply::{Answer, Refusal, Reply};
+use crate::reply::{Answer, Failure, Fault, Refused, Reply};
 use crate::request::Call;
 
 /// Stands where members have not set an address yet; clients know this literal.
 const PLACEHOLDER: &str = "{placeholder}";
 
-fn contract_scope(call: &Call<'_>) -> Result<String, Refusal> {
+fn contract_scope(call: &Call<'_>) -> Result<String, Refused> {
     Ok(issuer_key(Some(&call.id::<ContractId>("contractId")?)))
 }
 
-pub(crate) fn issuer(call: &Call<'_>, scope: &str) -> Result<Option<OidcIssuer>, Refusal> {
+pub(crate) fn issuer(call: &Call<'_>, scope: &str) -> Result<Option<OidcIssuer>, Fault> {
     Ok(OIDC_ISSUERS.get(call.state, &scope.to_owned())?.map(|row| row.0))
 }
 
@@ -44,7 +44,7 @@ fn configuration_of(call: &Call<'_>, scope: &str) -> Answer {
     let issuer = issuer(call, scope)?;
     if issuer.is_none() && scope != issuer_key(None) {
         // The placeholder is for whoever has an issuer and no address yet.
-        return Err(not_enabled());
+        return Err(not_enabled().into());
     }
     let url = issuer.and_then(|issuer| issuer.issuer_url);
     let url = url.as_deref().unwrap_or(PLACEHOLDER);
@@ -58,8 +58,8 @@ fn configuration_of(call: &Call<'_>, scope: &str) -> Answer {
     .cached_for(CACHE_SECONDS))
 }
 
-fn not_enabled() -> Refusal {
-    Refusal::new(
+fn not_enabled() -> Refused {
+    Refused::new(
         ErrorCode::OidcIssuerNotEnabled,
         "members have not enabled this issuer",
     )
@@ -83,13 +83,13 @@ fn keys_of(call: &Call<'_>, scope: &str) -> Answer {
         })
         .collect();
     if keys.is_empty() {
-        return Err(no_key());
+        return Err(no_key().into());
     }
     Ok(Reply::json(&json!({ "keys": keys }))?.cached_for(CACHE_SECONDS))
 }
 
-pub(crate) fn no_key() -> Refusal {
-    Refusal::new(
+pub(crate) fn no_key() -> Refused {
+    Refused::new(
         ErrorCode::SigningKeyNotAvailable,
         "the issuer has no signing key; a member must generate one",
     )
@@ -132,14 +132,14 @@ pub(crate) fn set_url(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
     let body: SetUrl = call.body()?;
     let url = body.url.unwrap_or_default();
     address::check(&url, &["https://", "http://"]).map_err(|e| {
-        Refusal::new(
+        Refused::new(
             ErrorCode::InvalidUrl,
             format!("url is not an http or https address of an issuer: {e}"),
         )
     })?;
     let tenant = known
         .tenant
-        .ok_or_else(|| Refusal::new(ErrorCode::NoTenantId, "the caller's data names no tenant"))?;
+        .ok_or_else(|| Refused::new(ErrorCode::NoTenantId, "the caller's data names no tenant"))?;
     TENANT_ISSUERS.put(changes, &tenant_key(known.person.kind(), &tenant), &Json(url))?;
     Ok(Reply::empty())
 }
@@ -191,7 +191,7 @@ impl Issuing {
     /// `OidcIssuerNotEnabled` for a contract without an issuer of its own that only some members
     /// decide: its voters could otherwise sign in everybody's name. A list of all members is a list:
     /// members come and go.
-    pub(crate) fn of(call: &Call<'_>, contract: &ContractId) -> Result<Self, Refusal> {
+    pub(crate) fn of(call: &Call<'_>, contract: &ContractId) -> Result<Self, Failure> {
         if issuer(call, &issuer_key(Some(contract)))?.is_some() {
             return Ok(Self::Own);
         }
@@ -200,10 +200,10 @@ impl Issuing {
         if decided_by_all {
             return Ok(Self::Shared);
         }
-        Err(Refusal::new(
+        Err(Refused::new(
             ErrorCode::OidcIssuerNotEnabled,
             "the shared issuer signs only for contracts that all active members decide; enable one for this contract",
-        ))
+        ).into())
     }
 }
 
@@ -214,7 +214,7 @@ pub(crate) fn signer(
     contract: &ContractId,
     issuing: Issuing,
     tenant_url: Option<String>,
-) -> Result<Signer, Refusal> {
+) -> Result<Signer, Failure> {
     let scope = match issuing {
         Issuing::Own => issuer_key(Some(contract)),
         Issuing::Shared => issuer_key(None),
@@ -225,7 +225,7 @@ pub(crate) fn signer(
         .filter(|_| issuing == Issuing::Shared)
         .or_else(|| issuer.and_then(|issuer| issuer.issuer_url))
         .ok_or_else(|| {
-            Refusal::new(
+            Refused::new(
                 ErrorCode::IssuerUrlNotSet,
                 "members have not set the issuer's address",
             )

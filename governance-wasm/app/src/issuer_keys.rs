@@ -8,7 +8,6 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use cleanroom_model::error_codes::ErrorCode;
 use cleanroom_model::governance::OidcIssuer;
 use cleanroom_model::ids::Identifier;
 use cleanroom_model::tables::{OIDC_KEYS, OidcKey};
@@ -17,7 +16,7 @@ use serde_json::json;
 
 use crate::host_services::KeyKind;
 use crate::issuer;
-use crate::reply::{Answer, Refusal, Reply};
+use crate::reply::{Answer, Failure, Fault, Reply};
 use crate::request::Call;
 use crate::tokens::TOKEN_SECONDS_MAX;
 
@@ -31,7 +30,7 @@ const _: () = assert!((CACHE_SECONDS as u64) < TOKEN_SECONDS_MAX);
 type Rows = Vec<(Identifier, OidcKey)>;
 
 /// Keys on record that members have not taken out of use, with their ids.
-fn rows(call: &Call<'_>, scope: &str) -> Result<Rows, Refusal> {
+fn rows(call: &Call<'_>, scope: &str) -> Result<Rows, Fault> {
     let first = issuer::issuer(call, scope)?.map_or(0, |issuer| issuer.first_request_id);
     let rows = OIDC_KEYS.rows_with_prefix(call.state, format!("{scope}/").as_bytes())?;
     Ok(rows
@@ -47,7 +46,7 @@ pub(crate) fn name(scope: &str, kid: &Identifier) -> String {
 }
 
 /// The keys that relying parties should know now.
-pub(crate) fn published(call: &Call<'_>, scope: &str) -> Result<Rows, Refusal> {
+pub(crate) fn published(call: &Call<'_>, scope: &str) -> Result<Rows, Fault> {
     let now = call.now_ms();
     let mut keys = rows(call, scope)?;
     keys.retain(|(_, key)| key.published_until.is_none_or(|until| until > now));
@@ -62,14 +61,14 @@ fn latest(keys: &Rows, now: u64) -> Option<&(Identifier, OidcKey)> {
 }
 
 /// Id of the key that signs now.
-pub(crate) fn signing(call: &Call<'_>, scope: &str) -> Result<Identifier, Refusal> {
+pub(crate) fn signing(call: &Call<'_>, scope: &str) -> Result<Identifier, Failure> {
     let keys = rows(call, scope)?;
     let (kid, _) = latest(&keys, call.now_ms()).ok_or_else(issuer::no_key)?;
     Ok(kid.clone())
 }
 
 /// Forgets the private halves of keys whose successor signs.
-pub(crate) fn forget_retired(call: &Call<'_>, changes: &mut dyn Write, scope: &str) -> Result<(), Refusal> {
+pub(crate) fn forget_retired(call: &Call<'_>, changes: &mut dyn Write, scope: &str) -> Result<(), Fault> {
     let keys = rows(call, scope)?;
     let Some(current) = latest(&keys, call.now_ms()).map(|(_, key)| key.request_id) else {
         return Ok(());
@@ -88,12 +87,7 @@ pub(crate) fn forget_retired(call: &Call<'_>, changes: &mut dyn Write, scope: &s
 pub(crate) fn generate(call: &Call<'_>, changes: &mut dyn Write, scope: &str, issuer: &OidcIssuer) -> Answer {
     let kid: Identifier = format!("{}-{}", issuer.kid, issuer.request_id)
         .parse()
-        .map_err(|_| {
-            Refusal::new(
-                ErrorCode::InternalError,
-                "the issuer's key id is not an identifier",
-            )
-        })?;
+        .map_err(|_| Fault::new("the issuer's key id is not an identifier"))?;
     let existing = rows(call, scope)?;
     let answer = |signs_from: Option<u64>| {
         let mut answer = json!({ "reqId": issuer.request_id.to_string(), "kid": kid });
@@ -134,7 +128,7 @@ fn retire(
     scope: &str,
     issuer: &OidcIssuer,
     successor_signs: u64,
-) -> Result<(), Refusal> {
+) -> Result<(), Fault> {
     let now = call.now_ms();
     let life = TOKEN_SECONDS_MAX.saturating_mul(1000);
     for row in OIDC_KEYS.rows_with_prefix(call.state, format!("{scope}/").as_bytes())? {

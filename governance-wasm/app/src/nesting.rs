@@ -6,7 +6,7 @@
 use cleanroom_model::error_codes::ErrorCode;
 use serde_json::Value as JsonValue;
 
-use crate::reply::Refusal;
+use crate::reply::Refused;
 
 /// Most levels of arrays and objects in `data` of contracts, user documents and events: half of
 /// what the parser takes, which leaves room for all that is ever put around it.
@@ -17,11 +17,11 @@ const DEPTH_MAX: usize = 64;
 /// # Errors
 ///
 /// `InvalidInput`.
-pub(crate) fn require_shallow(name: &str, value: &JsonValue) -> Result<(), Refusal> {
+pub(crate) fn require_shallow(name: &str, value: &JsonValue) -> Result<(), Refused> {
     if fits(value, DEPTH_MAX) {
         return Ok(());
     }
-    Err(Refusal::new(
+    Err(Refused::new(
         ErrorCode::InvalidInput,
         format!("{name} is nested deeper than {DEPTH_MAX} levels"),
     ))

@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 
 use crate::document_state::{self, Loaded};
 use crate::frozen::data_text;
-use crate::reply::Refusal;
+use crate::reply::{Failure, Fault, Refused};
 use crate::request::Call;
 
 /// What a query's text says beside its `application`.
@@ -28,8 +28,8 @@ struct Beside<'a> {
 
 /// The runners that a query's text names, as they are registered now; none if it names none or is
 /// no query.
-pub(crate) fn named_runners(call: &Call<'_>, data: &JsonValue) -> Result<Option<Vec<Person>>, Refusal> {
-    let invalid = |why: String| Refusal::new(ErrorCode::InvalidQueryFormat, why);
+pub(crate) fn named_runners(call: &Call<'_>, data: &JsonValue) -> Result<Option<Vec<Person>>, Failure> {
+    let invalid = |why: String| Refused::new(ErrorCode::InvalidQueryFormat, why);
     let text = data.as_str().unwrap_or_default();
     // Whatever says a thing twice has been refused before.
     let Ok(Beside {
@@ -42,7 +42,7 @@ pub(crate) fn named_runners(call: &Call<'_>, data: &JsonValue) -> Result<Option<
     let runners: Vec<Approver> =
         serde_json::from_str(runners.get()).map_err(|e| invalid(format!("runners: {e}")))?;
     if runners.is_empty() || runners.len() > RUNNERS_MAX {
-        return Err(invalid(format!("runners are 1 to {RUNNERS_MAX} people")));
+        return Err(invalid(format!("runners are 1 to {RUNNERS_MAX} people")).into());
     }
     let mut people = Vec::with_capacity(runners.len());
     for runner in &runners {
@@ -73,11 +73,7 @@ pub(crate) fn is_concerned(loaded: &Loaded, person: &Person) -> bool {
 }
 
 /// Whether a person owns the query or anything that it names, or decides about one of them.
-pub(crate) fn is_concerned_by_query(
-    call: &Call<'_>,
-    query: &Loaded,
-    person: &Person,
-) -> Result<bool, Refusal> {
+pub(crate) fn is_concerned_by_query(call: &Call<'_>, query: &Loaded, person: &Person) -> Result<bool, Fault> {
     if is_concerned(query, person) {
         return Ok(true);
     }

@@ -14,7 +14,7 @@ use kv::{Json, Pair, Write};
 use crate::admission::Admitted;
 use crate::alternatives::AdmittedBy;
 use crate::releases::{self, Purpose};
-use crate::reply::Refusal;
+use crate::reply::{Failure, Fault, Refused, judged};
 use crate::request::Call;
 use crate::run_state;
 
@@ -45,7 +45,7 @@ pub(crate) fn permit<'a>(
     changes: &mut dyn Write,
     admitted: Admitted,
     purpose: Purpose<'a>,
-) -> Result<Permit<'a>, Refusal> {
+) -> Result<Permit<'a>, Failure> {
     let run = run_of(call, changes, &admitted, purpose, Check::Release)?;
     claim(call, changes, &admitted, run.as_ref())?;
     Ok(Permit {
@@ -62,8 +62,8 @@ pub(crate) fn permit_if<'a, T>(
     changes: &mut dyn Write,
     admitted: Admitted,
     purpose: Purpose<'a>,
-    allows: impl Fn(&Admitted, Option<&RunRecord>) -> Result<T, Refusal>,
-) -> Result<(Permit<'a>, T), Refusal> {
+    allows: impl Fn(&Admitted, Option<&RunRecord>) -> Result<T, Failure>,
+) -> Result<(Permit<'a>, T), Failure> {
     let (admitted, (run, found)) = admitted.judged(call, changes, purpose, |admitted| {
         let run = run_if_pod(call, admitted, Check::Release)?;
         let found = allows(admitted, run.as_ref())?;
@@ -84,7 +84,7 @@ pub(crate) fn require_reporter(
     changes: &mut dyn Write,
     admitted: &Admitted,
     purpose: Purpose<'_>,
-) -> Result<Option<RunRecord>, Refusal> {
+) -> Result<Option<RunRecord>, Failure> {
     run_of(call, changes, admitted, purpose, Check::Report)
 }
 
@@ -100,8 +100,8 @@ impl Permit<'_> {
     }
 
     /// A refusal on policy grounds: leaves a trace and uses up the nonce.
-    pub(crate) fn refuse(&self, call: &Call<'_>, changes: &mut dyn Write, refusal: Refusal) -> Refusal {
-        self.admitted.refuse(call, changes, self.purpose, refusal)
+    pub(crate) fn refuse(&self, call: &Call<'_>, changes: &mut dyn Write, refused: Refused) -> Failure {
+        self.admitted.refuse(call, changes, self.purpose, refused)
     }
 
     /// Gives `plain` out: wrapped to the bound key, as base64, with its event.
@@ -111,13 +111,13 @@ impl Permit<'_> {
         changes: &mut dyn Write,
         plain: &[u8],
         audience: Option<&str>,
-    ) -> Result<String, Refusal> {
+    ) -> Result<String, Failure> {
         let pem = self
             .admitted
             .key_pem()
-            .ok_or_else(|| Refusal::new(ErrorCode::EncryptionMissing, "encrypt.publicKey is missing"))?;
+            .ok_or_else(|| Refused::new(ErrorCode::EncryptionMissing, "encrypt.publicKey is missing"))?;
         let wrapped = call.wrapper.wrap(pem, plain).map_err(|e| {
-            Refusal::new(
+            Refused::new(
                 ErrorCode::InvalidInput,
                 format!("cannot wrap to encrypt.publicKey: {e}"),
             )
@@ -127,13 +127,13 @@ impl Permit<'_> {
     }
 
     /// Records that the workload had its way, where nothing is handed to it.
-    pub(crate) fn granted(self, call: &Call<'_>, changes: &mut dyn Write) -> Result<(), Refusal> {
+    pub(crate) fn granted(self, call: &Call<'_>, changes: &mut dyn Write) -> Result<(), Fault> {
         self.trace(call, changes, None)
     }
 
     /// Records a look at whether the run may go on: one row for each run, whatever the number of its
     /// looks.
-    pub(crate) fn looked(self, call: &Call<'_>, changes: &mut dyn Write, run: &RunId) -> Result<(), Refusal> {
+    pub(crate) fn looked(self, call: &Call<'_>, changes: &mut dyn Write, run: &RunId) -> Result<(), Fault> {
         let key = Pair(self.admitted.contract, run.clone());
         let now = call.now_ms();
         let before = RUN_LOOKS.get(call.state, &key)?.map(|row| row.0);
@@ -146,7 +146,7 @@ impl Permit<'_> {
         Ok(())
     }
 
-    fn trace(&self, call: &Call<'_>, changes: &mut dyn Write, audience: Option<&str>) -> Result<(), Refusal> {
+    fn trace(&self, call: &Call<'_>, changes: &mut dyn Write, audience: Option<&str>) -> Result<(), Fault> {
         let Admitted {
             contract,
             subject,
@@ -171,15 +171,12 @@ fn run_of(
     admitted: &Admitted,
     purpose: Purpose<'_>,
     check: Check,
-) -> Result<Option<RunRecord>, Refusal> {
-    match run_if_pod(call, admitted, check) {
-        Ok(run) => Ok(run),
-        Err(refusal) if refusal.code == ErrorCode::InternalError => Err(refusal),
-        Err(refusal) => Err(admitted.refuse(call, changes, purpose, refusal)),
-    }
+) -> Result<Option<RunRecord>, Failure> {
+    judged(run_if_pod(call, admitted, check))?
+        .map_err(|refused| admitted.refuse(call, changes, purpose, refused))
 }
 
-fn run_if_pod(call: &Call<'_>, admitted: &Admitted, check: Check) -> Result<Option<RunRecord>, Refusal> {
+fn run_if_pod(call: &Call<'_>, admitted: &Admitted, check: Check) -> Result<Option<RunRecord>, Failure> {
     if admitted.role() != Some(WorkloadRole::Pod) {
         return Ok(None);
     }
@@ -198,14 +195,15 @@ fn own_key(call: &Call<'_>, admitted: &Admitted) -> Option<String> {
 
 /// A run belongs to the first key that gets anything for it, which is the one that reads its record:
 /// a second pod of the same kind learns nothing, and says nothing in its name.
-fn require_own(call: &Call<'_>, admitted: &Admitted, record: &RunRecord) -> Result<(), Refusal> {
+fn require_own(call: &Call<'_>, admitted: &Admitted, record: &RunRecord) -> Result<(), Failure> {
     let key = Pair(admitted.contract.clone(), record.run_id.clone());
     let first = RUN_KEYS.get(call.state, &key)?.map(|row| row.0);
     match (first, own_key(call, admitted)) {
-        (Some(first), Some(own)) if first != own => Err(Refusal::new(
+        (Some(first), Some(own)) if first != own => Err(Refused::new(
             ErrorCode::RunTaken,
             format!("run {} belongs to another key of its pod's kind", record.run_id),
-        )),
+        )
+        .into()),
         _ => Ok(()),
     }
 }
@@ -216,7 +214,7 @@ fn claim(
     changes: &mut dyn Write,
     admitted: &Admitted,
     run: Option<&RunRecord>,
-) -> Result<(), Refusal> {
+) -> Result<(), Fault> {
     if let (Some(record), Some(own)) = (run, own_key(call, admitted)) {
         let key = Pair(admitted.contract.clone(), record.run_id.clone());
         if !RUN_KEYS.has(call.state, &key)? {
@@ -226,9 +224,9 @@ fn claim(
     Ok(())
 }
 
-fn permitted(call: &Call<'_>, admitted: &Admitted, check: Check) -> Result<RunRecord, Refusal> {
+fn permitted(call: &Call<'_>, admitted: &Admitted, check: Check) -> Result<RunRecord, Failure> {
     let run = admitted.run_id.as_ref().ok_or_else(|| {
-        Refusal::new(
+        Refused::new(
             ErrorCode::RunIdMissing,
             "workloads of role pod name their run (runId) in every call",
         )
@@ -239,10 +237,11 @@ fn permitted(call: &Call<'_>, admitted: &Admitted, check: Check) -> Result<RunRe
         AdmittedBy::Delegate(delegate) => delegate.run_id.as_ref() == Some(run),
     };
     if !own {
-        return Err(Refusal::new(
+        return Err(Refused::new(
             ErrorCode::RunNotAdmitted,
             format!("run {run} is not this workload's"),
-        ));
+        )
+        .into());
     }
     require_own(call, admitted, &record)?;
     if check == Check::Release {

@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::alternatives;
 use crate::caller;
 use crate::proposals;
-use crate::reply::{Answer, Refusal, Reply};
+use crate::reply::{Answer, Fault, Reply};
 use crate::request::Call;
 
 /// `POST /contracts/{contractId}/cleanroompolicy`
@@ -30,7 +30,7 @@ pub(crate) fn read(call: &Call<'_>) -> Answer {
 }
 
 /// All alternatives of a contract, by type and id.
-fn views(call: &Call<'_>, contract: &ContractId) -> Result<Vec<AlternativeView>, Refusal> {
+fn views(call: &Call<'_>, contract: &ContractId) -> Result<Vec<AlternativeView>, Fault> {
     Ok(alternatives::of_contract(call, contract)?
         .into_iter()
         .map(|placed| AlternativeView {
@@ -47,7 +47,7 @@ fn views(call: &Call<'_>, contract: &ContractId) -> Result<Vec<AlternativeView>,
 
 /// Hex SHA-256 of the canonical JSON of `alternatives` as [`read`] shows them; tokens carry it,
 /// so a relying party can tell under which policy they were issued.
-pub(crate) fn digest(call: &Call<'_>, contract: &ContractId) -> Result<String, Refusal> {
+pub(crate) fn digest(call: &Call<'_>, contract: &ContractId) -> Result<String, Fault> {
     Ok(hex::encode(
         call.host.sha256(&canonical_json(&views(call, contract)?)),
     ))

@@ -13,7 +13,7 @@ use serde_json::Value as JsonValue;
 use serde_json::value::RawValue;
 
 use crate::host_services::{EvidenceError, SignatureAlg, VerifiedEvidence};
-use crate::reply::Refusal;
+use crate::reply::{Failure, Refused};
 use crate::request::Call;
 
 /// The evidence stays text: only the host reads it.
@@ -21,11 +21,11 @@ pub(crate) type Body = AttestedBody<Box<RawValue>>;
 
 /// The evidence, which is asked for before anything else is looked at. What the reference takes for
 /// false is as good as absent.
-pub(crate) fn evidence(body: &Body) -> Result<&RawValue, Refusal> {
+pub(crate) fn evidence(body: &Body) -> Result<&RawValue, Refused> {
     body.attestation
         .as_deref()
         .filter(|raw| !matches!(raw.get(), "null" | "false" | "0" | "\"\""))
-        .ok_or_else(|| Refusal::new(ErrorCode::AttestationMissing, "attestation is missing"))
+        .ok_or_else(|| Refused::new(ErrorCode::AttestationMissing, "attestation is missing"))
 }
 
 /// Which key the evidence must bind.
@@ -93,8 +93,8 @@ pub(crate) fn verify(
     call: &Call<'_>,
     body: &Body,
     binding: Binding,
-    rule: impl FnOnce(PolicyType) -> Result<StaticRule, Refusal>,
-) -> Result<Proof, Refusal> {
+    rule: impl FnOnce(PolicyType) -> Result<StaticRule, Refused>,
+) -> Result<Proof, Failure> {
     let attestation = evidence(body)?;
     let form = read_form(body, binding)?;
     let name = body.platform.as_deref().unwrap_or_default();
@@ -102,17 +102,18 @@ pub(crate) fn verify(
     let policy_type = PolicyType::from_name(platform.as_str()).ok_or_else(|| unsupported(name))?;
     let nonce = read_nonce(call, body, || rule(policy_type))?;
     if nonce.is_some() && form.key_pem.is_none() {
-        return Err(Refusal::new(
+        return Err(Refused::new(
             ErrorCode::EncryptionMissing,
             "evidence with a nonce binds encrypt.publicKey too",
-        ));
+        )
+        .into());
     }
     let evidence = call
         .host
         .verify_evidence(platform.as_str(), attestation.get().as_bytes())
         .map_err(|error| match error {
             EvidenceError::UnsupportedPlatform(name) => unsupported(&name),
-            EvidenceError::Failed(reason) => Refusal::new(
+            EvidenceError::Failed(reason) => Refused::new(
                 ErrorCode::VerifySnpAttestationFailed,
                 format!("evidence does not verify: {reason}"),
             ),
@@ -128,8 +129,8 @@ pub(crate) fn verify(
     })
 }
 
-fn unsupported(name: &str) -> Refusal {
-    Refusal::new(
+fn unsupported(name: &str) -> Refused {
+    Refused::new(
         ErrorCode::UnsupportedPlatform,
         format!("platform {name:.64} is not accepted here"),
     )
@@ -142,14 +143,14 @@ struct Form {
     signature: Option<Vec<u8>>,
 }
 
-fn read_form(body: &Body, binding: Binding) -> Result<Form, Refusal> {
+fn read_form(body: &Body, binding: Binding) -> Result<Form, Refused> {
     let decode = |what: &str, text: &str| {
         b64::decode(text)
-            .map_err(|e| Refusal::new(ErrorCode::InvalidInput, format!("{what} is not base64: {e}")))
+            .map_err(|e| Refused::new(ErrorCode::InvalidInput, format!("{what} is not base64: {e}")))
     };
     let pem = |what: &str, text: &str| {
         String::from_utf8(decode(what, text)?)
-            .map_err(|_| Refusal::new(ErrorCode::InvalidInput, format!("{what} is not PEM text")))
+            .map_err(|_| Refused::new(ErrorCode::InvalidInput, format!("{what} is not PEM text")))
     };
     let encrypt = body
         .encrypt
@@ -157,7 +158,7 @@ fn read_form(body: &Body, binding: Binding) -> Result<Form, Refusal> {
         .map(|to| pem("encrypt.publicKey", &to.public_key))
         .transpose()?;
     if matches!(binding, Binding::Encrypt | Binding::EncryptAndSign) && encrypt.is_none() {
-        return Err(Refusal::new(
+        return Err(Refused::new(
             ErrorCode::EncryptionMissing,
             "encrypt.publicKey is missing",
         ));
@@ -172,10 +173,10 @@ fn read_form(body: &Body, binding: Binding) -> Result<Form, Refusal> {
     let sign = body
         .sign
         .as_ref()
-        .ok_or_else(|| Refusal::new(ErrorCode::SignatureMissing, "sign is missing"))?;
+        .ok_or_else(|| Refused::new(ErrorCode::SignatureMissing, "sign is missing"))?;
     let signer = pem("sign.publicKey", &sign.public_key)?;
     if encrypt.as_ref().is_some_and(|key| *key != signer) {
-        return Err(Refusal::new(
+        return Err(Refused::new(
             ErrorCode::SignatureMismatch,
             "sign.publicKey is not encrypt.publicKey; the attested key must sign",
         ));
@@ -183,7 +184,7 @@ fn read_form(body: &Body, binding: Binding) -> Result<Form, Refusal> {
     let data = body
         .data
         .as_deref()
-        .ok_or_else(|| Refusal::new(ErrorCode::DataMissing, "data is missing"))?;
+        .ok_or_else(|| Refused::new(ErrorCode::DataMissing, "data is missing"))?;
     Ok(Form {
         key_pem: Some(signer),
         data: decode("data", data)?,
@@ -194,22 +195,22 @@ fn read_form(body: &Body, binding: Binding) -> Result<Form, Refusal> {
 fn read_nonce(
     call: &Call<'_>,
     body: &Body,
-    rule: impl FnOnce() -> Result<StaticRule, Refusal>,
-) -> Result<Option<FreshNonce>, Refusal> {
+    rule: impl FnOnce() -> Result<StaticRule, Refused>,
+) -> Result<Option<FreshNonce>, Failure> {
     let Some(text) = body.nonce.as_deref().filter(|text| !text.is_empty()) else {
         return match rule()? {
             StaticRule::Allowed => Ok(None),
-            StaticRule::NoPolicy => Err(Refusal::new(
+            StaticRule::NoPolicy => Err(Refused::new(
                 ErrorCode::VerifySnpAttestationFailed,
                 POLICY_MISSING,
-            )),
-            StaticRule::Refused => Err(Refusal::new(
+            ).into()),
+            StaticRule::Refused => Err(Refused::new(
                 ErrorCode::NonceMissing,
                 "no alternative for this platform takes evidence without a nonce; get one by POST /attestation/nonce",
-            )),
+            ).into()),
         };
     };
-    let invalid = |why: &str| Refusal::new(ErrorCode::NonceInvalid, why.to_owned());
+    let invalid = |why: &str| Refused::new(ErrorCode::NonceInvalid, why.to_owned());
     let bytes = b64::decode(text).map_err(|_| invalid("the nonce is not base64"))?;
     let expiry = call
         .host
@@ -217,9 +218,7 @@ fn read_nonce(
         .map_err(|e| invalid(&e.to_string()))?;
     let key = format!("{expiry:013}-{}", hex::encode(&bytes));
     if USED_NONCES.has(call.state, &key)? {
-        return Err(invalid(
-            "the nonce was used before; every request needs a new one",
-        ));
+        return Err(invalid("the nonce was used before; every request needs a new one").into());
     }
     Ok(Some(FreshNonce {
         key,
@@ -237,7 +236,7 @@ fn check_binding(
     nonce: Option<&FreshNonce>,
     platform: Platform,
     evidence: &VerifiedEvidence,
-) -> Result<(), Refusal> {
+) -> Result<(), Failure> {
     let Some(pem) = &form.key_pem else {
         return Ok(());
     };
@@ -248,31 +247,35 @@ fn check_binding(
     });
     let expected = report_data(pem, bound, |message| digest(call, message));
     if evidence.report_data != expected {
-        return Err(Refusal::new(
+        return Err(Refused::new(
             ErrorCode::ReportDataMismatch,
             format!(
                 "report data does not bind the key's PEM text and the nonce for service {service}; \
                  evidence made for another service is not taken"
             ),
-        ));
+        )
+        .into());
     }
     // Not "if the quote has a nonce": one without could be old, and its registers with it.
     if nonce.is_some() && platform == Platform::SnpCvm && evidence.quote_nonce != quote_nonce(&expected) {
-        return Err(Refusal::new(
+        return Err(Refused::new(
             ErrorCode::NonceInvalid,
             "the quote's nonce is not the second half of report data",
-        ));
+        )
+        .into());
     }
     match call.host.rsa_bits(pem) {
         Ok(bits) if RSA_BITS.contains(&bits) => Ok(()),
-        Ok(bits) => Err(Refusal::new(
+        Ok(bits) => Err(Refused::new(
             ErrorCode::InvalidInput,
             format!("the bound key has {bits} bits; RSA keys of 2048 to 4096 bits are accepted"),
-        )),
-        Err(error) => Err(Refusal::new(
+        )
+        .into()),
+        Err(error) => Err(Refused::new(
             ErrorCode::InvalidInput,
             format!("the bound key is not an RSA key: {error}"),
-        )),
+        )
+        .into()),
     }
 }
 
@@ -292,7 +295,7 @@ fn check_signature(
     body: &Body,
     form: &Form,
     nonce: Option<&FreshNonce>,
-) -> Result<(), Refusal> {
+) -> Result<(), Refused> {
     let (Some(signature), Some(pem)) = (&form.signature, &form.key_pem) else {
         return Ok(());
     };
@@ -303,7 +306,7 @@ fn check_signature(
             let timestamp = timestamp_digits(body.timestamp.as_ref())?;
             let at: u64 = timestamp.parse().unwrap_or(u64::MAX);
             if at.abs_diff(call.now_ms()) > CLOCK_SKEW_MS_MAX {
-                return Err(Refusal::new(
+                return Err(Refused::new(
                     ErrorCode::TimestampOutOfRange,
                     "timestamp is more than five minutes off this service's time",
                 ));
@@ -320,30 +323,30 @@ fn check_signature(
     if verified == Ok(true) {
         return Ok(());
     }
-    Err(Refusal::new(
+    Err(Refused::new(
         ErrorCode::SignatureMismatch,
         "the signature is not of this request under the attested key",
     ))
 }
 
 /// `timestamp` as digits: a decimal string or a whole number of milliseconds.
-pub(crate) fn timestamp_digits(timestamp: Option<&JsonValue>) -> Result<String, Refusal> {
+pub(crate) fn timestamp_digits(timestamp: Option<&JsonValue>) -> Result<String, Refused> {
     let text = match timestamp {
         None | Some(JsonValue::Null) => String::new(),
         Some(JsonValue::String(text)) => text.clone(),
         Some(other) => other.to_string(),
     };
     if text.is_empty() {
-        return Err(Refusal::new(ErrorCode::TimestampMissing, "timestamp is missing"));
+        return Err(Refused::new(ErrorCode::TimestampMissing, "timestamp is missing"));
     }
     if !text.bytes().all(|b| b.is_ascii_digit()) {
-        return Err(Refusal::new(
+        return Err(Refused::new(
             ErrorCode::InvalidInput,
             "timestamp is Unix milliseconds in decimal digits",
         ));
     }
     if text.len() > 13 {
-        return Err(Refusal::new(
+        return Err(Refused::new(
             ErrorCode::TimestampTooLarge,
             "timestamp has more than 13 digits",
         ));

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::reply::Refusal;
+use crate::reply::Fault;
 use crate::request::Call;
 
 /// Names that outlines look for.
@@ -87,7 +87,7 @@ fn outline(action: &RawValue) -> Option<(String, ContractId)> {
 }
 
 /// Calls `visit` for every action of an open proposal that is about a contract.
-fn visit_open(call: &Call<'_>, mut visit: impl FnMut(&ProposalId, &str, ContractId)) -> Result<(), Refusal> {
+fn visit_open(call: &Call<'_>, mut visit: impl FnMut(&ProposalId, &str, ContractId)) -> Result<(), Fault> {
     for (id, _) in proposal_rows::open(call.state)? {
         let Some(text) = PROPOSALS.get(call.state, &id)? else {
             continue;
@@ -109,7 +109,7 @@ pub(crate) fn open_for_contract(
     call: &Call<'_>,
     contract: &ContractId,
     actions: &[&str],
-) -> Result<BTreeSet<ProposalId>, Refusal> {
+) -> Result<BTreeSet<ProposalId>, Fault> {
     let mut found = BTreeSet::new();
     visit_open(call, |id, name, about| {
         if actions.contains(&name) && about == *contract {
@@ -120,7 +120,7 @@ pub(crate) fn open_for_contract(
 }
 
 /// Contracts that an open proposal would accept.
-pub(crate) fn proposed_contracts(call: &Call<'_>) -> Result<BTreeSet<ContractId>, Refusal> {
+pub(crate) fn proposed_contracts(call: &Call<'_>) -> Result<BTreeSet<ContractId>, Fault> {
     let mut found = BTreeSet::new();
     visit_open(call, |_, name, contract| {
         if name == "set_contract" {

@@ -14,7 +14,7 @@ use kv::{Json, Pair, Singleton, Write};
 use model::tables::SERVICE_CONFIG;
 
 use crate::admission::Admitted;
-use crate::reply::Refusal;
+use crate::reply::{Failure, Fault, Refused};
 use crate::request::Call;
 
 /// Rows of one caller in one contract where the service's settings say nothing.
@@ -95,7 +95,7 @@ pub(crate) fn charge(
     holder: &Holder,
     before: Option<usize>,
     after: usize,
-) -> Result<(), Refusal> {
+) -> Result<(), Failure> {
     let key = Pair(contract.clone(), holder.key.clone());
     let used = USAGE.get(call.state, &key)?.map(|row| row.0).unwrap_or_default();
     let size = |len: usize| u64::try_from(len).unwrap_or(u64::MAX);
@@ -111,14 +111,15 @@ pub(crate) fn charge(
         None => settings(call)?,
     };
     let full = |what: &str, most: u64| {
-        Err(Refusal::new(
+        let refused = Refused::new(
             ErrorCode::QuotaExceeded,
             format!(
                 "this {} may keep {most} {what} in contract {contract}; replace what is there by something \
                  smaller, or have members raise the quota by set_service_configuration",
                 holder.name
             ),
-        ))
+        );
+        Err(refused.into())
     };
     // What becomes smaller is never refused: after a quota was lowered it is the way back under it.
     if next.rows > most.rows && before.is_none() {
@@ -130,7 +131,7 @@ pub(crate) fn charge(
     Ok(USAGE.put(changes, &key, &Json(next))?)
 }
 
-fn settings(call: &Call<'_>) -> Result<Usage, Refusal> {
+fn settings(call: &Call<'_>) -> Result<Usage, Fault> {
     let row = SERVICE_CONFIG.get(call.state, &Singleton)?.map(|row| row.0);
     let of = |setting: Option<u64>, default: u64| setting.unwrap_or(default);
     Ok(Usage {

@@ -9,7 +9,7 @@ use cleanroom_model::tables::{Outcome, REFUSAL_COUNTS, REFUSAL_SOURCES, RELEASES
 use kv::{Json, Pair, Write};
 use serde_json::Value as JsonValue;
 
-use crate::reply::Refusal;
+use crate::reply::{Failure, Fault, Refused};
 use crate::request::Call;
 
 /// Refusals recorded one by one in a minute, per contract, platform, chip and host data. Host data
@@ -63,7 +63,7 @@ pub(crate) fn released(
     run_id: Option<&RunId>,
     purpose: Purpose<'_>,
     audience: Option<&str>,
-) -> Result<(), Refusal> {
+) -> Result<(), Fault> {
     let mut release = row(subject, run_id, Outcome::Released, purpose);
     release.audience = audience.map(ToOwned::to_owned);
     let key = Pair(contract.clone(), sequence(call.request.transaction.seqno));
@@ -80,7 +80,7 @@ pub(crate) fn delegated(
     run_id: &RunId,
     purpose: Purpose<'_>,
     detail: JsonValue,
-) -> Result<(), Refusal> {
+) -> Result<(), Fault> {
     let mut release = row(subject, Some(run_id), Outcome::Released, purpose);
     release.detail = Some(detail);
     let key = Pair(contract.clone(), sequence(call.request.transaction.seqno));
@@ -95,24 +95,21 @@ pub(crate) fn refused(
     subject: &Subject,
     run_id: Option<&RunId>,
     purpose: Purpose<'_>,
-    refusal: Refusal,
-) -> Refusal {
-    let mut write = || -> Result<(), Refusal> {
+    refused: Refused,
+) -> Failure {
+    let mut write = || -> Result<(), Fault> {
         if count(call, changes, contract, subject)? {
             let mut release = row(subject, run_id, Outcome::Refused, purpose);
-            release.code = Some(refusal.code.as_str().to_owned());
-            release.detail = refusal.details.first().cloned();
+            release.code = Some(refused.code.as_str().to_owned());
+            release.detail = refused.details.first().cloned();
             let key = Pair(contract.clone(), sequence(call.request.transaction.seqno));
             RELEASES.put(changes, &key, &Json(release))?;
         }
         Ok(())
     };
     match write() {
-        Ok(()) => Refusal {
-            keep_writes: true,
-            ..refusal
-        },
-        Err(failure) => failure,
+        Ok(()) => refused.keeping_writes().into(),
+        Err(fault) => fault.into(),
     }
 }
 
@@ -126,7 +123,7 @@ fn count(
     changes: &mut dyn Write,
     contract: &ContractId,
     subject: &Subject,
-) -> Result<bool, Refusal> {
+) -> Result<bool, Fault> {
     let minute = call.now_ms() / 60_000;
     let mut all = REFUSAL_COUNTS.get(call.state, contract)?.unwrap_or_default().0;
     if all.minute != minute {
@@ -169,12 +166,7 @@ fn minute_key(minute: u64) -> String {
 /// Rows of earlier minutes removed with each refusal; more than one, so that the table shrinks.
 const SWEPT_ROWS: u32 = 4;
 
-fn sweep(
-    call: &Call<'_>,
-    changes: &mut dyn Write,
-    contract: &ContractId,
-    minute: u64,
-) -> Result<(), Refusal> {
+fn sweep(call: &Call<'_>, changes: &mut dyn Write, contract: &ContractId, minute: u64) -> Result<(), Fault> {
     let prefix = contract.key_prefix();
     let mut now = prefix.clone();
     now.extend(minute_key(minute).into_bytes());

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 
 use crate::host_services::HostServices;
 use crate::permit::wrapper::Wrapper;
-use crate::reply::Refusal;
+use crate::reply::Refused;
 
 /// A caller known by certificate.
 #[derive(Clone, Debug)]
@@ -79,7 +79,7 @@ pub(crate) struct Call<'a> {
 
 impl Call<'_> {
     /// A path parameter as an identifier.
-    pub(crate) fn id<T: FromStr<Err = InvalidIdentifier>>(&self, name: &str) -> Result<T, Refusal> {
+    pub(crate) fn id<T: FromStr<Err = InvalidIdentifier>>(&self, name: &str) -> Result<T, Refused> {
         let text = self
             .request
             .parameters
@@ -99,7 +99,7 @@ impl Call<'_> {
     }
 
     /// The query's parameters, decoded.
-    pub(crate) fn query(&self) -> Result<BTreeMap<String, String>, Refusal> {
+    pub(crate) fn query(&self) -> Result<BTreeMap<String, String>, Refused> {
         parse_query(&self.request.query)
     }
 
@@ -112,9 +112,9 @@ impl Call<'_> {
     }
 
     /// The body as JSON.
-    pub(crate) fn body<T: DeserializeOwned>(&self) -> Result<T, Refusal> {
+    pub(crate) fn body<T: DeserializeOwned>(&self) -> Result<T, Refused> {
         serde_json::from_slice(self.json()).map_err(|e| {
-            Refusal::new(
+            Refused::new(
                 ErrorCode::InvalidInput,
                 format!("the body is not of the expected form: {e}"),
             )
@@ -123,7 +123,7 @@ impl Call<'_> {
 
     /// Refuses a body that readers could understand differently: what people decide about must be
     /// the same for everybody.
-    pub(crate) fn require_one_meaning(&self) -> Result<(), Refusal> {
+    pub(crate) fn require_one_meaning(&self) -> Result<(), Refused> {
         require_one_meaning("the body", self.json())
     }
 
@@ -135,23 +135,23 @@ impl Call<'_> {
 
 /// Refuses a JSON text in which a key occurs twice, or a number that would be rounded; `what` names
 /// the text.
-pub(crate) fn require_one_meaning(what: &str, text: &[u8]) -> Result<(), Refusal> {
-    let invalid = |e: &dyn std::fmt::Display| Refusal::new(ErrorCode::InvalidInput, format!("{what}: {e}"));
+pub(crate) fn require_one_meaning(what: &str, text: &[u8]) -> Result<(), Refused> {
+    let invalid = |e: &dyn std::fmt::Display| Refused::new(ErrorCode::InvalidInput, format!("{what}: {e}"));
     json::check_unique_keys(text).map_err(|e| invalid(&e))?;
     json::check_numbers(text).map_err(|e| invalid(&e))
 }
 
 /// An identifier from the path or a body.
-pub(crate) fn parse_id<T: FromStr<Err = InvalidIdentifier>>(name: &str, text: &str) -> Result<T, Refusal> {
+pub(crate) fn parse_id<T: FromStr<Err = InvalidIdentifier>>(name: &str, text: &str) -> Result<T, Refused> {
     text.parse()
-        .map_err(|e: InvalidIdentifier| Refusal::new(ErrorCode::InvalidResourceName, format!("{name}: {e}")))
+        .map_err(|e: InvalidIdentifier| Refused::new(ErrorCode::InvalidResourceName, format!("{name}: {e}")))
 }
 
 /// Most parameters in a query.
 const QUERY_PARAMETERS_MAX: usize = 64;
 
-fn parse_query(text: &str) -> Result<BTreeMap<String, String>, Refusal> {
-    let invalid = |why: String| Refusal::new(ErrorCode::InvalidParameter, why);
+fn parse_query(text: &str) -> Result<BTreeMap<String, String>, Refused> {
+    let invalid = |why: String| Refused::new(ErrorCode::InvalidParameter, why);
     let mut parameters = BTreeMap::new();
     for (name, value) in percent::pairs(text).map_err(|e| invalid(e.to_string()))? {
         if parameters.len() >= QUERY_PARAMETERS_MAX {

@@ -15,12 +15,12 @@ use crate::documents;
 use crate::parties;
 use crate::permit;
 use crate::releases::Purpose;
-use crate::reply::{Answer, Refusal, Reply};
+use crate::reply::{Answer, Refused, Reply};
 use crate::request::Call;
 
 type RowKey = Pair<ContractId, Pair<DocumentId, RunId>>;
 
-fn key_of(call: &Call<'_>) -> Result<RowKey, Refusal> {
+fn key_of(call: &Call<'_>) -> Result<RowKey, Refused> {
     let document: DocumentId = call.id("documentId")?;
     Ok(Pair(call.id("contractId")?, Pair(document, call.id("runId")?)))
 }
@@ -48,14 +48,14 @@ pub(crate) fn put(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
         inputs.any(|used| used.id == *document && used.used_as == DocumentUse::Input)
     });
     if !is_input {
-        let refusal = Refusal::new(
+        let refusal = Refused::new(
             ErrorCode::NotInRun,
             format!("the run does not read document {document}"),
         );
         return Err(admitted.refuse(call, changes, purpose, refusal));
     }
     let count: RowCount = serde_json::from_slice(&admitted.data)
-        .map_err(|e| Refusal::new(ErrorCode::InvalidInput, format!("data is not a row count: {e}")))?;
+        .map_err(|e| Refused::new(ErrorCode::InvalidInput, format!("data is not a row count: {e}")))?;
     ROW_COUNTS.put(changes, &key, &Json(count))?;
     Ok(Reply::no_content())
 }
@@ -67,13 +67,14 @@ pub(crate) fn read(call: &Call<'_>) -> Answer {
     let document = Pair(key.0.clone(), key.1.0.clone());
     let loaded = document_state::load(call, &document)?.ok_or_else(|| documents::not_found(&document))?;
     if !parties::is_concerned(&loaded, &known.person) {
-        return Err(Refusal::new(
+        return Err(Refused::new(
             ErrorCode::NotUserDocumentApprover,
             "row counts are for a document's owner and approvers",
-        ));
+        )
+        .into());
     }
     let count = ROW_COUNTS.get(call.state, &key)?.ok_or_else(|| {
-        Refusal::new(
+        Refused::new(
             ErrorCode::RunNotFound,
             format!("no run {} has told how much of it was read", key.1.1),
         )

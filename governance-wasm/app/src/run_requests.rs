@@ -18,23 +18,23 @@ use crate::document_state::{self, Loaded};
 use crate::documents;
 use crate::parties;
 use crate::releases::Purpose;
-use crate::reply::{Answer, Refusal, Reply};
+use crate::reply::{Answer, Failure, Fault, Refused, Reply};
 use crate::request::Call;
 use crate::run_rules;
 use crate::run_state;
 
 type RunKey = Pair<ContractId, RunId>;
 
-fn path_of(call: &Call<'_>) -> Result<(RunKey, DocumentId), Refusal> {
+fn path_of(call: &Call<'_>) -> Result<(RunKey, DocumentId), Refused> {
     Ok((
         Pair(call.id("contractId")?, call.id("runId")?),
         call.id("queryId")?,
     ))
 }
 
-fn load_query(call: &Call<'_>, key: &RunKey, query: &DocumentId) -> Result<Loaded, Refusal> {
+fn load_query(call: &Call<'_>, key: &RunKey, query: &DocumentId) -> Result<Loaded, Failure> {
     let key = Pair(key.0.clone(), query.clone());
-    document_state::load(call, &key)?.ok_or_else(|| documents::not_found(&key))
+    document_state::load(call, &key)?.ok_or_else(|| documents::not_found(&key).into())
 }
 
 /// `PUT /contracts/{contractId}/queries/{queryId}/runs/{runId}`
@@ -49,22 +49,23 @@ pub(crate) fn put(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
     require_holds(call, &request)?;
     let loaded = load_query(call, &key, &query)?;
     if !parties::is_runner(&loaded.draft, &known.person) {
-        return Err(Refusal::new(
+        return Err(Refused::new(
             ErrorCode::NotARunner,
             format!("{} is not among the runners of query {query}", known.person.id()),
-        ));
+        )
+        .into());
     }
     if let Some(asked) = RUN_REQUESTS.get(call.state, &key)?.map(|row| row.0) {
         let same = asked.query_id == query
             && asked.asked_by == known.person
             && asked.request.apart_from_seen() == request.apart_from_seen();
         if !same {
-            return Err(in_use(&key.1));
+            return Err(in_use(&key.1).into());
         }
         return Reply::json(&view(call, &key, asked)?);
     }
     if RUNS.has(call.state, &key)? {
-        return Err(in_use(&key.1));
+        return Err(in_use(&key.1).into());
     }
     require_room(call, changes, &key.0, &known.person)?;
     let open = OpenRun {
@@ -87,8 +88,8 @@ pub(crate) fn put(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
     })
 }
 
-fn in_use(run: &RunId) -> Refusal {
-    Refusal::new(
+fn in_use(run: &RunId) -> Refused {
+    Refused::new(
         ErrorCode::RunIdInUse,
         format!("run id {run} was used for something else; draw another"),
     )
@@ -97,9 +98,9 @@ fn in_use(run: &RunId) -> Refusal {
 /// Refuses an asker that has seen what this ledger does not hold: then it was set back, or there are
 /// two of it, and whoever asked here would be served by the wrong one. A made-up id harms its sender
 /// alone.
-fn require_holds(call: &Call<'_>, request: &RunRequest) -> Result<(), Refusal> {
+fn require_holds(call: &Call<'_>, request: &RunRequest) -> Result<(), Refused> {
     match request.seen {
-        Some(seen) if !call.host.is_committed(seen) => Err(Refusal::new(
+        Some(seen) if !call.host.is_committed(seen) => Err(Refused::new(
             ErrorCode::ServiceForked,
             format!(
                 "seen: transaction {seen} is not in this ledger; this node runs on an older copy or on \
@@ -116,7 +117,7 @@ fn require_room(
     changes: &mut dyn Write,
     contract: &ContractId,
     person: &Person,
-) -> Result<(), Refusal> {
+) -> Result<(), Failure> {
     let mut prefix = contract.key_prefix();
     prefix.extend(person.to_bytes());
     prefix.push(b'/');
@@ -129,10 +130,11 @@ fn require_room(
         }
     }
     if open >= OPEN_REQUESTS_MAX {
-        return Err(Refusal::new(
+        return Err(Refused::new(
             ErrorCode::QuotaExceeded,
             format!("at most {OPEN_REQUESTS_MAX} open run requests for each caller and contract"),
-        ));
+        )
+        .into());
     }
     Ok(())
 }
@@ -142,12 +144,12 @@ fn open_key(key: &RunKey, asked: &AskedRun) -> Pair<ContractId, Pair<Person, Run
 }
 
 /// A run that has its verdict, or was ended, waits for no launcher any more.
-pub(crate) fn close(changes: &mut dyn Write, key: &RunKey, asked: &AskedRun) -> Result<(), Refusal> {
+pub(crate) fn close(changes: &mut dyn Write, key: &RunKey, asked: &AskedRun) -> Result<(), Fault> {
     OPEN_RUNS.remove(changes, &open_key(key, asked))?;
     Ok(())
 }
 
-fn view(call: &Call<'_>, key: &RunKey, asked: AskedRun) -> Result<RunView, Refusal> {
+fn view(call: &Call<'_>, key: &RunKey, asked: AskedRun) -> Result<RunView, Fault> {
     let verdict = RUNS.get(call.state, key)?.map(|row| row.0);
     let (mut code, mut not_after) = (None, None);
     let has_lapsed = asked.has_lapsed(call.now_ms()) || run_state::asked_before_reset(call, key)?;
@@ -180,15 +182,11 @@ fn view(call: &Call<'_>, key: &RunKey, asked: AskedRun) -> Result<RunView, Refus
     })
 }
 
-/// The run under its query's path.
-fn require(call: &Call<'_>, key: &RunKey, query: &DocumentId) -> Result<AskedRun, Refusal> {
+/// The run under its query's path; `code` says so if there is none.
+fn require(call: &Call<'_>, key: &RunKey, query: &DocumentId, code: ErrorCode) -> Result<AskedRun, Failure> {
     let asked = RUN_REQUESTS.get(call.state, key)?.map(|row| row.0);
-    asked.filter(|asked| asked.query_id == *query).ok_or_else(|| {
-        Refusal::new(
-            ErrorCode::RunNotFound,
-            format!("nobody asked for run {} of query {query}", key.1),
-        )
-    })
+    let asked = asked.filter(|asked| asked.query_id == *query);
+    asked.ok_or_else(|| Refused::new(code, format!("nobody asked for run {} of query {query}", key.1)).into())
 }
 
 /// Whether the run is the caller's business: asker, owner or approver.
@@ -198,24 +196,25 @@ fn is_party(
     query: &DocumentId,
     asked: &AskedRun,
     known: &Known,
-) -> Result<bool, Refusal> {
+) -> Result<bool, Failure> {
     if asked.asked_by == known.person {
         return Ok(true);
     }
     let loaded = load_query(call, key, query)?;
-    parties::is_concerned_by_query(call, &loaded, &known.person)
+    Ok(parties::is_concerned_by_query(call, &loaded, &known.person)?)
 }
 
 /// `GET /contracts/{contractId}/queries/{queryId}/runs/{runId}`
 pub(crate) fn read(call: &Call<'_>) -> Answer {
     let known = caller::known(call)?;
     let (key, query) = path_of(call)?;
-    let asked = require(call, &key, &query)?;
+    let asked = require(call, &key, &query, ErrorCode::RunNotFound)?;
     if known.person.kind() != ApproverKind::Member && !is_party(call, &key, &query, &asked, &known)? {
-        return Err(Refusal::new(
+        return Err(Refused::new(
             ErrorCode::NotARunner,
             "its asker, owners and members see a run, and nobody else",
-        ));
+        )
+        .into());
     }
     Reply::json(&view(call, &key, asked)?)
 }
@@ -225,12 +224,13 @@ pub(crate) fn cancel(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
     let known = caller::known(call)?;
     known.require_active()?;
     let (key, query) = path_of(call)?;
-    let asked = require(call, &key, &query)?;
+    let asked = require(call, &key, &query, ErrorCode::RunNotFound)?;
     if !is_party(call, &key, &query, &asked, &known)? {
-        return Err(Refusal::new(
+        return Err(Refused::new(
             ErrorCode::NotUserDocumentApprover,
             "whoever asked for a run ends it, or who owns or approves what it uses",
-        ));
+        )
+        .into());
     }
     if asked.cancelled_by.is_none() {
         close(changes, &key, &asked)?;
@@ -243,39 +243,39 @@ pub(crate) fn cancel(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
     Ok(Reply::no_content())
 }
 
-fn not_requested(why: String) -> Refusal {
-    Refusal::new(ErrorCode::RunNotRequested, why)
+fn not_requested(why: String) -> Refused {
+    Refused::new(ErrorCode::RunNotRequested, why)
 }
 
 /// The request that a launcher wants admitted, if it was not ended.
-pub(crate) fn asked_for(call: &Call<'_>, key: &RunKey, query: &DocumentId) -> Result<AskedRun, Refusal> {
-    let asked = require(call, key, query).map_err(|refusal| match refusal.code {
-        ErrorCode::RunNotFound => not_requested(refusal.message),
-        _ => refusal,
-    })?;
+pub(crate) fn asked_for(call: &Call<'_>, key: &RunKey, query: &DocumentId) -> Result<AskedRun, Failure> {
+    let asked = require(call, key, query, ErrorCode::RunNotRequested)?;
     run_state::require_not_cancelled(call, key)?;
     Ok(asked)
 }
 
 /// Refuses a request that is not open any more, or that was for another query than there is now.
-pub(crate) fn require_open(call: &Call<'_>, key: &RunKey, asked: &AskedRun) -> Result<(), Refusal> {
+pub(crate) fn require_open(call: &Call<'_>, key: &RunKey, asked: &AskedRun) -> Result<(), Failure> {
     let run = &key.1;
     if asked.has_lapsed(call.now_ms()) || run_state::asked_before_reset(call, key)? {
         return Err(not_requested(format!(
             "run {run} was not admitted within an hour; ask again under a new id"
-        )));
+        ))
+        .into());
     }
     if load_query(call, key, &asked.query_id)?.version != asked.query_version {
         return Err(not_requested(format!(
             "run {run} was asked for in version {} of its query, which has changed",
             asked.query_version
-        )));
+        ))
+        .into());
     }
     if !asked.asked_by.is_registered(call.state)? {
         return Err(not_requested(format!(
             "{}, who asked for run {run}, is not registered any more",
             asked.asked_by.id()
-        )));
+        ))
+        .into());
     }
     Ok(())
 }
@@ -288,10 +288,11 @@ pub(crate) fn list(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
     };
     let query = call.query()?;
     if query.get("state").map(String::as_str) != Some("Requested") {
-        return Err(Refusal::new(
+        return Err(Refused::new(
             ErrorCode::InvalidParameter,
             "state is Requested: that is what launchers look for",
-        ));
+        )
+        .into());
     }
     let admitted = admission::admit(
         call,
@@ -312,8 +313,8 @@ fn waiting(
     changes: &mut dyn Write,
     contract: &ContractId,
     after: Option<&str>,
-) -> Result<WaitingRuns, Refusal> {
-    let corrupt = |e: kv::codec::Malformed| Refusal::new(ErrorCode::InternalError, e.to_string());
+) -> Result<WaitingRuns, Fault> {
+    let corrupt = |e: kv::codec::Malformed| Fault::new(e.to_string());
     let prefix = contract.key_prefix();
     let mut last = after.map(|text| [prefix.as_slice(), text.as_bytes()].concat());
     let mut value = Vec::new();

@@ -26,7 +26,7 @@ use crate::document_state::{self, Loaded};
 use crate::documents;
 use crate::frozen::{self, data_text};
 use crate::launcher::Launcher;
-use crate::reply::Refusal;
+use crate::reply::{Failure, Fault, Refused};
 use crate::request::Call;
 use crate::secrets::{self, PutBy};
 
@@ -39,7 +39,7 @@ struct Used {
 }
 
 /// What is asked for, checked for form; a fault here is the caller's, not a refusal.
-pub(crate) fn check_request(request: &RunRequest) -> Result<(), Refusal> {
+pub(crate) fn check_request(request: &RunRequest) -> Result<(), Refused> {
     let (start, end) = (request.start_date.as_deref(), request.end_date.as_deref());
     DateRange::parse(start, end).map_err(|error| {
         let malformed = |text: Option<&str>| {
@@ -50,20 +50,20 @@ pub(crate) fn check_request(request: &RunRequest) -> Result<(), Refusal> {
         } else {
             ErrorCode::InvalidDateRange
         };
-        Refusal::new(code, error.to_string())
+        Refused::new(code, error.to_string())
     })?;
     if request
         .max_duration_s
         .is_some_and(|seconds| seconds == 0 || seconds > RUN_SECONDS_MAX)
     {
-        return Err(Refusal::new(
+        return Err(Refused::new(
             ErrorCode::InvalidInput,
             format!("maxDurationS is 1 to {RUN_SECONDS_MAX} seconds"),
         ));
     }
     let parameters = serde_json::to_vec(&request.parameters).map_or(usize::MAX, |json| json.len());
     if parameters > PARAMETERS_LEN_MAX {
-        return Err(Refusal::new(
+        return Err(Refused::new(
             ErrorCode::InvalidRunParameters,
             format!("parameters are longer than {PARAMETERS_LEN_MAX} bytes"),
         ));
@@ -93,7 +93,7 @@ pub(crate) struct Wanted<'a> {
 }
 
 /// The record of the run, or the first reason against it.
-pub(crate) fn evaluate(call: &Call<'_>, wanted: &Wanted<'_>) -> Result<RunRecord, Refusal> {
+pub(crate) fn evaluate(call: &Call<'_>, wanted: &Wanted<'_>) -> Result<RunRecord, Failure> {
     let Wanted {
         contract,
         query: query_id,
@@ -105,7 +105,7 @@ pub(crate) fn evaluate(call: &Call<'_>, wanted: &Wanted<'_>) -> Result<RunRecord
     let key = Pair(contract.clone(), query_id.clone());
     let query_doc = document_state::load(call, &key)?.ok_or_else(|| documents::not_found(&key))?;
     let query = QueryDocument::parse(data_text(&query_doc)).map_err(|error| {
-        Refusal::new(
+        Refused::new(
             ErrorCode::InvalidQueryFormat,
             format!("query document {query_id}: {error}"),
         )
@@ -156,7 +156,7 @@ fn load_datasets(
     call: &Call<'_>,
     contract: &ContractId,
     query: &QueryDocument,
-) -> Result<Vec<(Loaded, ViewName, DocumentUse)>, Refusal> {
+) -> Result<Vec<(Loaded, ViewName, DocumentUse)>, Failure> {
     let inputs = query
         .inputs
         .iter()
@@ -166,7 +166,7 @@ fn load_datasets(
         .chain(output)
         .map(|(named, used_as, code)| {
             let missing = || {
-                Refusal::new(
+                Refused::new(
                     code,
                     format!(
                         "the query uses document {:.128}, which is not there",
@@ -198,13 +198,14 @@ fn check_approvals(
     call: &Call<'_>,
     query: &Loaded,
     datasets: &[(Loaded, ViewName, DocumentUse)],
-) -> Result<(), Refusal> {
+) -> Result<(), Failure> {
     let id = &query.key.1;
     if query.state == DocumentState::Rejected {
-        return Err(Refusal::new(
+        return Err(Refused::new(
             ErrorCode::UserDocumentRejected,
             format!("query {id} was rejected"),
-        ));
+        )
+        .into());
     }
     let mut details = Vec::new();
     let mut named: Vec<Person> = Vec::new();
@@ -225,16 +226,17 @@ fn check_approvals(
     }
     if !details.is_empty() || query.state != DocumentState::Accepted {
         let names: Vec<&str> = named.iter().map(|who| who.id().as_str()).collect();
-        return Err(Refusal::new(
+        return Err(Refused::new(
             ErrorCode::QueryMissingApprovalsFromDatasetOwners,
             format!("query {id} has not been accepted by [{}]", names.join(",")),
         )
-        .with_details(details));
+        .with_details(details)
+        .into());
     }
     for (dataset, _, _) in datasets {
         if dataset.state != DocumentState::Accepted {
             let missing = dataset.missing(call)?;
-            return Err(Refusal::new(
+            return Err(Refused::new(
                 ErrorCode::UserDocumentNotAccepted,
                 format!("dataset {} is {}", dataset.key.1, dataset.state.as_str()),
             )
@@ -243,7 +245,8 @@ fn check_approvals(
                     .iter()
                     .map(|who| lacking(&dataset.key.1, who, None))
                     .collect(),
-            ));
+            )
+            .into());
         }
         // Names are not enough: approvers accepted these very documents with the query.
         frozen::require_covered(query, &frozen::seen(call, dataset))?;
@@ -251,7 +254,7 @@ fn check_approvals(
     Ok(())
 }
 
-fn parse_datasets(loaded: Vec<(Loaded, ViewName, DocumentUse)>) -> Result<Vec<Used>, Refusal> {
+fn parse_datasets(loaded: Vec<(Loaded, ViewName, DocumentUse)>) -> Result<Vec<Used>, Refused> {
     loaded
         .into_iter()
         .map(|(loaded, view, used_as)| {
@@ -261,7 +264,7 @@ fn parse_datasets(loaded: Vec<(Loaded, ViewName, DocumentUse)>) -> Result<Vec<Us
                     DocumentError::AllowedFieldsNotSpecified => ErrorCode::AllowedFieldsNotSpecified,
                     _ => ErrorCode::InvalidDatasetFormat,
                 };
-                Refusal::new(code, format!("dataset document {id}: {error}"))
+                Refused::new(code, format!("dataset document {id}: {error}"))
             })?;
             let wanted = match used_as {
                 DocumentUse::Output => AccessMode::Write,
@@ -272,7 +275,7 @@ fn parse_datasets(loaded: Vec<(Loaded, ViewName, DocumentUse)>) -> Result<Vec<Us
                     AccessMode::Write => ErrorCode::DatasinkMissing,
                     AccessMode::Read => ErrorCode::DatasetMissing,
                 };
-                return Err(Refusal::new(
+                return Err(Refused::new(
                     code,
                     format!(
                         "document {id} does not allow to {}",
@@ -299,7 +302,7 @@ fn check_consents(
     contract: &ContractId,
     query: &Loaded,
     used: &[Used],
-) -> Result<(), Refusal> {
+) -> Result<(), Failure> {
     consent::contract_execution(call, contract)?.require()?;
     for loaded in std::iter::once(query).chain(used.iter().map(|used| &used.loaded)) {
         consent::document_consent(call, &loaded.key.1, Some(loaded), DocumentOption::Execution)?.require()?;
@@ -308,7 +311,7 @@ fn check_consents(
 }
 
 /// A refusal of telemetry only switches it off.
-fn telemetry(call: &Call<'_>, query: &Loaded, used: &[Used]) -> Result<bool, Refusal> {
+fn telemetry(call: &Call<'_>, query: &Loaded, used: &[Used]) -> Result<bool, Fault> {
     for loaded in std::iter::once(query).chain(used.iter().map(|used| &used.loaded)) {
         let consent =
             consent::document_consent(call, &loaded.key.1, Some(loaded), DocumentOption::Telemetry)?;
@@ -320,7 +323,7 @@ fn telemetry(call: &Call<'_>, query: &Loaded, used: &[Used]) -> Result<bool, Ref
 }
 
 /// A query may not be weaker than an owner's floors under its dataset.
-fn check_floors(query: &Query, used: &[Used]) -> Result<(), Refusal> {
+fn check_floors(query: &Query, used: &[Used]) -> Result<(), Refused> {
     let filters = query.groups().pop().unwrap_or_default();
     let largest = filters
         .iter()
@@ -342,7 +345,7 @@ fn check_floors(query: &Query, used: &[Used]) -> Result<(), Refusal> {
             .max();
         let id = &dataset.loaded.key.1;
         let unmet = |what: String| {
-            Refusal::new(
+            Refused::new(
                 ErrorCode::PrivacyFloorNotMet,
                 format!("dataset {id} asks for {what}"),
             )
@@ -373,8 +376,8 @@ fn check_floors(query: &Query, used: &[Used]) -> Result<(), Refusal> {
 }
 
 /// Values for every declared parameter, and for none else.
-fn parameters(query: &Query, request: &RunRequest) -> Result<BTreeMap<String, JsonValue>, Refusal> {
-    let invalid = |why: String| Refusal::new(ErrorCode::InvalidRunParameters, why);
+fn parameters(query: &Query, request: &RunRequest) -> Result<BTreeMap<String, JsonValue>, Refused> {
+    let invalid = |why: String| Refused::new(ErrorCode::InvalidRunParameters, why);
     if let Some(unknown) = request
         .parameters
         .keys()
@@ -399,7 +402,7 @@ fn parameters(query: &Query, request: &RunRequest) -> Result<BTreeMap<String, Js
 
 /// Keys of encrypted datasets. Each must have been put by the owner of the dataset that names it:
 /// otherwise a document could draw somebody else's key into a run.
-fn secret_ids(call: &Call<'_>, contract: &ContractId, used: &[Used]) -> Result<Vec<String>, Refusal> {
+fn secret_ids(call: &Call<'_>, contract: &ContractId, used: &[Used]) -> Result<Vec<String>, Failure> {
     let mut ids = Vec::new();
     for dataset in used {
         let Encryption::ClientSide { dek_secret } = &dataset.document.access_point.encryption else {
@@ -409,7 +412,7 @@ fn secret_ids(call: &Call<'_>, contract: &ContractId, used: &[Used]) -> Result<V
         let creator = &dataset.loaded.draft.creator;
         let owner = creator.id();
         let not_own = || {
-            Refusal::new(
+            Refused::new(
                 ErrorCode::UnexpectedSecretIdFormat,
                 format!("dataset {document} names a secret that its owner {owner} did not put"),
             )
@@ -418,21 +421,22 @@ fn secret_ids(call: &Call<'_>, contract: &ContractId, used: &[Used]) -> Result<V
             .strip_prefix(owner.as_str())
             .is_some_and(|rest| rest.starts_with('_'));
         if !own_form {
-            return Err(not_own());
+            return Err(not_own().into());
         }
         // The form of the id proves nothing: both of its parts may contain the separator.
         let Some(put_by) = secrets::put_by(call, contract, dek_secret)? else {
-            return Err(Refusal::new(
+            return Err(Refused::new(
                 ErrorCode::SecretNotFound,
                 format!("the key of dataset {document} has not been put ({dek_secret:.257})"),
             )
             .with_details(vec![json!({
                 "code": "SecretMissing", "documentId": document, "secretId": dek_secret,
                 "approverId": owner, "approverIdType": creator.kind(),
-            })]));
+            })])
+            .into());
         };
         if put_by != PutBy::Principal(creator.clone()) {
-            return Err(not_own());
+            return Err(not_own().into());
         }
         if !ids.contains(dek_secret) {
             ids.push(dek_secret.clone());
@@ -442,7 +446,7 @@ fn secret_ids(call: &Call<'_>, contract: &ContractId, used: &[Used]) -> Result<V
 }
 
 /// The alternative that the pod must satisfy. Its id alone may stand for one of each platform.
-fn pod_alternative(call: &Call<'_>, contract: &ContractId, request: &RunRequest) -> Result<Placed, Refusal> {
+fn pod_alternative(call: &Call<'_>, contract: &ContractId, request: &RunRequest) -> Result<Placed, Failure> {
     let mut pods: Vec<_> = alternatives::of_contract(call, contract)?
         .into_iter()
         .filter(|placed| placed.policy.role == Some(WorkloadRole::Pod))
@@ -455,14 +459,14 @@ fn pod_alternative(call: &Call<'_>, contract: &ContractId, request: &RunRequest)
         .collect();
     match (pods.pop(), pods.is_empty()) {
         (Some(only), true) => Ok(only),
-        (None, _) => Err(Refusal::new(
+        (None, _) => Err(Refused::new(
             ErrorCode::InvalidPolicy,
             "the contract's policy has no such alternative of role pod; members must vote one",
-        )),
-        (Some(_), false) => Err(Refusal::new(
+        ).into()),
+        (Some(_), false) => Err(Refused::new(
             ErrorCode::InvalidPolicy,
             "the contract's policy has several alternatives of role pod; name one as podAlternative and podPolicyType",
-        )),
+        ).into()),
     }
 }
 

@@ -10,14 +10,14 @@ use cleanroom_model::tables::{RUNS, RunRecord, RunRefusal, RunVerdict};
 use kv::{Json, Pair, Write};
 use serde_json::json;
 
-use crate::admission::{self, Admitted, Binding};
+use crate::admission::{self, Binding};
 use crate::caller;
 use crate::document_state;
 use crate::launcher::Launcher;
 use crate::permit::{Permit, permit};
 use crate::proof::Body;
 use crate::releases::Purpose;
-use crate::reply::{Answer, Refusal, Reply};
+use crate::reply::{Answer, Failure, Fault, Refused, Reply, judged};
 use crate::request::{Call, Caller};
 use crate::run_requests;
 use crate::run_rules::{self, Values, Wanted};
@@ -41,18 +41,21 @@ pub(crate) fn admit(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
     )?;
     let _: AdmitRun = serde_json::from_slice(&admitted.data).map_err(|e| {
         let why = format!("all that decides about a run is in its request, so data is {{}}: {e}");
-        Refusal::new(ErrorCode::InvalidInput, why)
+        Refused::new(ErrorCode::InvalidInput, why)
     })?;
     let key = Pair(admitted.contract.clone(), run.clone());
-    let asked = match run_requests::asked_for(call, &key, &query) {
+    let asked = match judged(run_requests::asked_for(call, &key, &query))? {
         Ok(asked) => asked,
-        Err(refusal) => return Err(remembered(call, changes, &admitted, purpose, refusal)),
+        Err(refused) => return Err(admitted.refuse(call, changes, purpose, refused)),
     };
     if let Some(verdict) = RUNS.get(call.state, &key)? {
-        return same_answer(verdict.0).map_err(|refusal| admitted.refuse(call, changes, purpose, refusal));
+        return match same_answer(verdict.0)? {
+            Ok(run) => Reply::json(&run),
+            Err(refused) => Err(admitted.refuse(call, changes, purpose, refused)),
+        };
     }
-    if let Err(refusal) = run_requests::require_open(call, &key, &asked) {
-        return Err(remembered(call, changes, &admitted, purpose, refusal));
+    if let Err(refused) = judged(run_requests::require_open(call, &key, &asked))? {
+        return Err(admitted.refuse(call, changes, purpose, refused));
     }
     let launcher = Launcher::of(&admitted);
     let wanted = Wanted {
@@ -64,7 +67,7 @@ pub(crate) fn admit(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
         asked_by: Some(&asked.asked_by),
         launcher: &launcher,
     };
-    match run_rules::evaluate(call, &wanted) {
+    match judged(run_rules::evaluate(call, &wanted))? {
         Ok(record) => {
             RUNS.put(
                 changes,
@@ -75,48 +78,40 @@ pub(crate) fn admit(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
             permit(call, changes, admitted, purpose)?.granted(call, changes)?;
             Reply::json(&RunAdmitted { run: record })
         }
-        Err(refusal) if refusal.code == ErrorCode::InternalError => Err(refusal),
-        Err(refusal) => {
+        Err(refused) => {
             // Remembered whether its trace is written or only counted: the answer stays the same.
             let verdict = RunVerdict::Refused(RunRefusal {
                 query_id: query,
-                code: refusal.code.as_str().to_owned(),
-                message: refusal.message.clone(),
-                details: refusal.details.clone(),
+                code: refused.code.as_str().to_owned(),
+                message: refused.message.clone(),
+                details: refused.details.clone(),
             });
             RUNS.put(changes, &key, &Json(verdict))?;
             run_requests::close(changes, &key, &asked)?;
-            Err(admitted.refuse(call, changes, purpose, refusal))
+            Err(admitted.refuse(call, changes, purpose, refused))
         }
-    }
-}
-
-/// A refusal on policy grounds is remembered; a fault of ours is not one.
-fn remembered(
-    call: &Call<'_>,
-    changes: &mut dyn Write,
-    admitted: &Admitted,
-    purpose: Purpose<'_>,
-    refusal: Refusal,
-) -> Refusal {
-    match refusal.code {
-        ErrorCode::InternalError => refusal,
-        _ => admitted.refuse(call, changes, purpose, refusal),
     }
 }
 
 /// The same run id has the same answer. Its errors are refusals on policy grounds, each with its
 /// trace.
-fn same_answer(verdict: RunVerdict) -> Answer {
+fn same_answer(verdict: RunVerdict) -> Result<Result<RunAdmitted, Refused>, Fault> {
     match verdict {
-        RunVerdict::Admitted(run) => Reply::json(&RunAdmitted { run: *run }),
+        RunVerdict::Admitted(run) => Ok(Ok(RunAdmitted { run: *run })),
         RunVerdict::Refused(refused) => {
             let code = ErrorCode::ALL
                 .iter()
                 .copied()
                 .find(|code| code.as_str() == refused.code)
-                .unwrap_or(ErrorCode::InternalError);
-            Err(Refusal::new(code, refused.message).with_details(refused.details))
+                .ok_or_else(|| {
+                    Fault::new(format!(
+                        "a run was refused with {:.64}, which is no code",
+                        refused.code
+                    ))
+                })?;
+            Ok(Err(
+                Refused::new(code, refused.message).with_details(refused.details)
+            ))
         }
     }
 }
@@ -149,7 +144,7 @@ pub(crate) fn prerequisites(call: &Call<'_>, changes: &mut dyn Write) -> Answer 
     let (request, values): (RunRequest, _) = match body.run {
         Some(run) => {
             let request = serde_json::from_value(run).map_err(|e| {
-                Refusal::new(ErrorCode::InvalidInput, format!("run is not a run request: {e}"))
+                Refused::new(ErrorCode::InvalidInput, format!("run is not a run request: {e}"))
             })?;
             (request, Values::Complete)
         }
@@ -166,15 +161,13 @@ pub(crate) fn prerequisites(call: &Call<'_>, changes: &mut dyn Write) -> Answer 
         asked_by: None,
         launcher: &launcher,
     };
-    let reason = match run_rules::evaluate(call, &wanted) {
-        Ok(_) => None,
-        Err(refusal) if refusal.code == ErrorCode::InternalError => return Err(refusal),
-        Err(refusal) => Some(PrerequisiteReason {
-            code: refusal.code.as_str().to_owned(),
-            message: refusal.message,
-            details: refusal.details,
-        }),
-    };
+    let reason = judged(run_rules::evaluate(call, &wanted))?
+        .err()
+        .map(|refused| PrerequisiteReason {
+            code: refused.code.as_str().to_owned(),
+            message: refused.message,
+            details: refused.details,
+        });
     Reply::json(&PrerequisitesView {
         ready: reason.is_none(),
         reason,
@@ -204,30 +197,27 @@ pub(crate) fn read(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
     for used in &record.documents {
         let key = Pair(contract.clone(), used.id.clone());
         let loaded = document_state::load(call, &key)?.filter(|loaded| loaded.version == used.version);
-        let loaded = loaded.ok_or_else(|| {
-            Refusal::new(
-                ErrorCode::InternalError,
-                format!("document {} of the run has changed", used.id),
-            )
-        })?;
+        let loaded =
+            loaded.ok_or_else(|| Fault::new(format!("document {} of the run has changed", used.id)))?;
         documents.push(loaded.view());
     }
     let plain = serde_json::to_vec(&RunForPod {
         run: record,
         documents,
     })
-    .map_err(|e| Refusal::new(ErrorCode::InternalError, e.to_string()))?;
+    .map_err(|e| Fault::new(e.to_string()))?;
     let value = permit.release(call, changes, &plain, None)?;
     Reply::json(&json!({ "value": value }))
 }
 
 /// The run that a permit is for.
-fn record_of(call: &Call<'_>, permit: &Permit<'_>, run: &RunId) -> Result<RunRecord, Refusal> {
+fn record_of(call: &Call<'_>, permit: &Permit<'_>, run: &RunId) -> Result<RunRecord, Failure> {
     match permit.run() {
         Some(record) => Ok(record.clone()),
         // Workloads without a role may read any run.
-        None => run_state::admitted_run(call, &permit.admitted().contract, run)?
-            .map_err(|_| Refusal::new(ErrorCode::RunNotFound, format!("there is no admitted run {run}"))),
+        None => run_state::admitted_run(call, &permit.admitted().contract, run)?.map_err(|_| {
+            Refused::new(ErrorCode::RunNotFound, format!("there is no admitted run {run}")).into()
+        }),
     }
 }
 
@@ -251,9 +241,13 @@ pub(crate) fn check(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
     let permit = permit(call, changes, admitted, purpose)?;
     let record = record_of(call, &permit, &run)?;
     if permit.run().is_none()
-        && let Err(refusal) = run_state::require_live(call, &permit.admitted().contract, &record)
+        && let Err(refused) = judged(run_state::require_live(
+            call,
+            &permit.admitted().contract,
+            &record,
+        ))?
     {
-        return Err(permit.refuse(call, changes, refusal));
+        return Err(permit.refuse(call, changes, refused));
     }
     permit.looked(call, changes, &run)?;
     Reply::json(&RunMayGoOn {

@@ -18,7 +18,7 @@ use crate::contracts::require_exists;
 use crate::permit::permit_if;
 use crate::quotas::{self, Holder};
 use crate::releases::Purpose;
-use crate::reply::{Answer, Refusal, Reply};
+use crate::reply::{Answer, Fault, Refused, Reply};
 use crate::request::{Call, Caller};
 
 /// Longest value, in UTF-16 code units, as clients count.
@@ -53,7 +53,7 @@ pub(crate) fn put(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
                 &[],
             )?;
             let body = serde_json::from_slice(&admitted.data).map_err(|_| {
-                Refusal::new(ErrorCode::InvalidInput, "data is not a JSON object with a value")
+                Refused::new(ErrorCode::InvalidInput, "data is not a JSON object with a value")
             })?;
             (None, Holder::workload(&admitted), body)
         } else {
@@ -69,18 +69,16 @@ pub(crate) fn put(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
     let value = match body.value {
         Some(JsonValue::String(value)) if !value.is_empty() => value,
         None | Some(JsonValue::Null | JsonValue::String(_)) => {
-            return Err(Refusal::new(
-                ErrorCode::ValueMissing,
-                "value is mandatory and not empty",
-            ));
+            return Err(Refused::new(ErrorCode::ValueMissing, "value is mandatory and not empty").into());
         }
-        Some(_) => return Err(Refusal::new(ErrorCode::InvalidInput, "value is a string")),
+        Some(_) => return Err(Refused::new(ErrorCode::InvalidInput, "value is a string").into()),
     };
     if value.encode_utf16().count() > VALUE_LEN_MAX {
-        return Err(Refusal::new(
+        return Err(Refused::new(
             ErrorCode::ValueTooLarge,
             format!("value is longer than {VALUE_LEN_MAX} characters"),
-        ));
+        )
+        .into());
     }
     let prefix = owner
         .as_ref()
@@ -91,10 +89,11 @@ pub(crate) fn put(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
     // registered under the id of somebody who left is another owner too.
     let existing = SECRETS.get(call.state, &key)?;
     if existing.as_ref().is_some_and(|row| row.0.owner != owner) {
-        return Err(Refusal::new(
+        return Err(Refused::new(
             ErrorCode::SecretIdInUse,
             format!("secret {secret_id} was put by somebody else; choose another name"),
-        ));
+        )
+        .into());
     }
     let before = existing.map(|row| row.0.value.len());
     quotas::charge(call, changes, &key.0, &holder, before, value.len())?;
@@ -133,13 +132,13 @@ pub(crate) enum PutBy {
 }
 
 /// Who put the contract's secret `id`; none if there is no such secret.
-pub(crate) fn put_by(call: &Call<'_>, contract: &ContractId, id: &str) -> Result<Option<PutBy>, Refusal> {
+pub(crate) fn put_by(call: &Call<'_>, contract: &ContractId, id: &str) -> Result<Option<PutBy>, Fault> {
     let row = SECRETS.get(call.state, &Pair(contract.clone(), id.to_owned()))?;
     Ok(row.map(|row| row.0.owner.map_or(PutBy::Workload, PutBy::Principal)))
 }
 
 /// A full secret id: two identifiers joined by `_`.
-fn secret_id(text: &str) -> Result<&str, Refusal> {
+fn secret_id(text: &str) -> Result<&str, Refused> {
     let fits = (1..=IDENTIFIER_LEN_MAX.saturating_mul(2).saturating_add(1)).contains(&text.len());
     let known = text
         .bytes()
@@ -147,7 +146,7 @@ fn secret_id(text: &str) -> Result<&str, Refusal> {
     if fits && known {
         return Ok(text);
     }
-    Err(Refusal::new(
+    Err(Refused::new(
         ErrorCode::InvalidResourceName,
         "secretName: a secret id is made of A-Z a-z 0-9 . _ -",
     ))
@@ -173,17 +172,16 @@ pub(crate) fn release(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
         &[WorkloadRole::Pod],
     )?;
     let permit = permit_if(call, changes, admitted, purpose, |_, run| match run {
-        Some(record) if !record.secret_ids.iter().any(|listed| listed == id) => Err(Refusal::new(
-            ErrorCode::NotInRun,
-            "the run does not use this secret",
-        )),
+        Some(record) if !record.secret_ids.iter().any(|listed| listed == id) => {
+            Err(Refused::new(ErrorCode::NotInRun, "the run does not use this secret").into())
+        }
         _ => Ok(()),
     })?
     .0;
     let key = Pair(permit.admitted().contract.clone(), id.to_owned());
     let secret = SECRETS
         .get(call.state, &key)?
-        .ok_or_else(|| Refusal::new(ErrorCode::SecretNotFound, "the contract has no such secret"))?
+        .ok_or_else(|| Refused::new(ErrorCode::SecretNotFound, "the contract has no such secret"))?
         .0;
     let value = permit.release(call, changes, secret.value.as_bytes(), None)?;
     Reply::json(&json!({ "value": value }))

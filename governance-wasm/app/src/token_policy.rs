@@ -9,7 +9,7 @@ use crate::alternatives;
 use crate::caller;
 use crate::matching::{Mismatch, claim_mismatches};
 use crate::proof::POLICY_MISSING;
-use crate::reply::Refusal;
+use crate::reply::{Failure, Refused};
 use crate::request::Call;
 
 /// The claims must satisfy one alternative of type `jwt`.
@@ -17,7 +17,7 @@ use crate::request::Call;
 /// # Errors
 ///
 /// `VerifyJwtAttestationFailed`, with what stands in the way.
-pub(crate) fn check(call: &Call<'_>, contract: &ContractId, claims_json: &str) -> Result<(), Refusal> {
+pub(crate) fn check(call: &Call<'_>, contract: &ContractId, claims_json: &str) -> Result<(), Failure> {
     let claims = caller::token_claims(claims_json)?;
     let mut details = Vec::new();
     let mut found_policy = false;
@@ -37,7 +37,9 @@ pub(crate) fn check(call: &Call<'_>, contract: &ContractId, claims_json: &str) -
     } else {
         POLICY_MISSING
     };
-    Err(Refusal::new(ErrorCode::VerifyJwtAttestationFailed, message).with_details(details))
+    Err(Refused::new(ErrorCode::VerifyJwtAttestationFailed, message)
+        .with_details(details)
+        .into())
 }
 
 /// Whose token it is, for counting: its `sub`, within what its issuer says.
@@ -45,7 +47,7 @@ pub(crate) fn check(call: &Call<'_>, contract: &ContractId, claims_json: &str) -
 /// # Errors
 ///
 /// `InvalidAuthenticationInfo` if the claims are not readable.
-pub(crate) fn subject(claims_json: &str) -> Result<String, Refusal> {
+pub(crate) fn subject(claims_json: &str) -> Result<String, Refused> {
     let claims = caller::token_claims(claims_json)?;
     let claim = |name: &str| {
         claims

@@ -17,7 +17,7 @@ use crate::issuer_keys;
 use crate::permit::permit_if;
 use crate::policies;
 use crate::releases::Purpose;
-use crate::reply::{Answer, Refusal, Reply};
+use crate::reply::{Answer, Failure, Fault, Refused, Reply, judged};
 use crate::request::Call;
 
 /// Longest life of a token, in seconds.
@@ -39,15 +39,15 @@ struct TokenRequest {
     expires_at: u64,
 }
 
-fn token_request(call: &Call<'_>) -> Result<TokenRequest, Refusal> {
+fn token_request(call: &Call<'_>) -> Result<TokenRequest, Refused> {
     let query = call.query()?;
     let invalid = |name: &str, value: &str| {
-        Refusal::new(
+        Refused::new(
             ErrorCode::InvalidInput,
             format!("Value for {name} '{value:.128}' is invalid."),
         )
     };
-    let text = |name: &str| -> Result<Option<String>, Refusal> {
+    let text = |name: &str| -> Result<Option<String>, Refused> {
         match query.get(name).filter(|value| !value.is_empty()) {
             Some(value) if value.len() > CLAIM_BYTES_MAX || value.chars().any(char::is_control) => {
                 Err(invalid(name, value))
@@ -55,7 +55,7 @@ fn token_request(call: &Call<'_>) -> Result<TokenRequest, Refusal> {
             other => Ok(other.cloned()),
         }
     };
-    let time = |name: &str| -> Result<Option<u64>, Refusal> {
+    let time = |name: &str| -> Result<Option<u64>, Refused> {
         text(name)?
             .map(|value| value.parse().map_err(|_| invalid(name, &value)))
             .transpose()
@@ -102,10 +102,9 @@ pub(crate) fn issue(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
         purpose,
         &[WorkloadRole::Pod],
     )?;
-    let issuing = match Issuing::of(call, &admitted.contract) {
+    let issuing = match judged(Issuing::of(call, &admitted.contract))? {
         Ok(issuing) => issuing,
-        Err(refusal) if refusal.code == ErrorCode::InternalError => return Err(refusal),
-        Err(refusal) => return Err(admitted.refuse(call, changes, purpose, refusal)),
+        Err(refused) => return Err(admitted.refuse(call, changes, purpose, refused)),
     };
     let (permit, tenant_url) = permit_if(call, changes, admitted, purpose, |admitted, run| {
         granted(call, admitted, run, &asked, issuing)
@@ -119,10 +118,10 @@ pub(crate) fn issue(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
 }
 
 /// Missing evidence is told before malformed parameters, as clients expect.
-fn check_form(body: &crate::proof::Body) -> Result<(), Refusal> {
+fn check_form(body: &crate::proof::Body) -> Result<(), Refused> {
     crate::proof::evidence(body)?;
     if body.encrypt.is_none() {
-        return Err(Refusal::new(
+        return Err(Refused::new(
             ErrorCode::EncryptionMissing,
             "encrypt.publicKey is missing",
         ));
@@ -138,7 +137,7 @@ fn granted(
     record: Option<&RunRecord>,
     asked: &TokenRequest,
     issuing: Issuing,
-) -> Result<Option<String>, Refusal> {
+) -> Result<Option<String>, Failure> {
     // A run is the limit of whoever acts for it; a delegate may be allowed less, never more.
     let in_run = record.is_none_or(|record| {
         let listed = |grant: &TokenGrant| grant.sub == asked.subject && grant.aud.contains(&asked.audience);
@@ -166,7 +165,7 @@ fn granted(
         (Issuing::Own, ..) => true,
     };
     if !(in_run && allowed && by_vote) {
-        return Err(Refusal::new(
+        return Err(Refused::new(
             ErrorCode::TokenNotAllowed,
             match issuing {
                 Issuing::Own => {
@@ -176,7 +175,8 @@ fn granted(
                     "the shared issuer signs only for subjects and audiences that the policy's tokens list"
                 }
             },
-        ));
+        )
+        .into());
     }
     Ok(grant.and_then(|grant| grant.issuer_url.clone()))
 }
@@ -186,7 +186,7 @@ fn sign(
     admitted: &Admitted,
     signer: &Signer,
     asked: &TokenRequest,
-) -> Result<String, Refusal> {
+) -> Result<String, Fault> {
     let token_id = asked
         .token_id
         .clone()

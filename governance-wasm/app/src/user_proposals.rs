@@ -15,7 +15,7 @@ use serde_json::{Value as JsonValue, json};
 use crate::caller;
 use crate::document_state::{self, Loaded};
 use crate::documents;
-use crate::reply::{Answer, Refusal, Reply};
+use crate::reply::{Answer, Failure, Refused, Reply};
 use crate::request::{Call, parse_id};
 
 #[derive(Deserialize)]
@@ -65,21 +65,21 @@ struct StatusBallot {
 }
 
 /// Ids are the caller's; 32 hex digits, so that nobody claims speaking names.
-fn proposal_id(call: &Call<'_>) -> Result<Identifier, Refusal> {
+fn proposal_id(call: &Call<'_>) -> Result<Identifier, Refused> {
     let id: Identifier = call.id("proposalId")?;
     let digits = id.as_str().bytes().filter(|b| *b != b'-').count();
     if digits == 32 && id.as_str().bytes().all(|b| b.is_ascii_hexdigit() || b == b'-') {
         return Ok(id);
     }
-    Err(Refusal::new(
+    Err(Refused::new(
         ErrorCode::InvalidResourceName,
         "proposalId has 32 hex digits, as a random UUID has",
     ))
 }
 
-fn require(call: &Call<'_>, id: &Identifier) -> Result<(UserProposal, Loaded), Refusal> {
+fn require(call: &Call<'_>, id: &Identifier) -> Result<(UserProposal, Loaded), Failure> {
     let not_found = || {
-        Refusal::new(
+        Refused::new(
             ErrorCode::ProposalNotFound,
             format!("there is no user proposal {id}"),
         )
@@ -129,33 +129,32 @@ pub(crate) fn put(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
     known.require_active()?;
     let id = proposal_id(call)?;
     if USER_PROPOSALS.has(call.state, &id)? {
-        return Err(Refusal::new(
-            ErrorCode::ProposalAlreadyExists,
-            "the proposal id is taken",
-        ));
+        return Err(Refused::new(ErrorCode::ProposalAlreadyExists, "the proposal id is taken").into());
     }
     let body: Create = call.body()?;
     let approvers = body
         .approvers
-        .ok_or_else(|| Refusal::new(ErrorCode::ApproversMissing, "approvers is missing"))?;
+        .ok_or_else(|| Refused::new(ErrorCode::ApproversMissing, "approvers is missing"))?;
     if approvers.is_empty() {
-        return Err(Refusal::new(ErrorCode::EmptyApprovers, "approvers is empty"));
+        return Err(Refused::new(ErrorCode::EmptyApprovers, "approvers is empty").into());
     }
     let name = body.name.unwrap_or_default();
     if name != "set_user_document" {
-        return Err(Refusal::new(
+        return Err(Refused::new(
             ErrorCode::InvalidProposalType,
             format!("there is no proposal type {name:.64}"),
-        ));
+        )
+        .into());
     }
     let loaded = proposed_draft(call, &body.args)?;
     check_unchanged(&loaded, &body.args.document, &approvers)?;
     let may_propose = loaded.draft.creator == known.person || loaded.approvers(call)?.contains(&known.person);
     if !may_propose {
-        return Err(Refusal::new(
+        return Err(Refused::new(
             ErrorCode::NotUserDocumentOwner,
             "only the creator or an approver may propose a user document",
-        ));
+        )
+        .into());
     }
     let decision = document_state::propose(call, changes, &loaded, id.clone())?;
     let proposal = UserProposal {
@@ -171,10 +170,10 @@ pub(crate) fn put(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
 }
 
 /// The draft that the arguments name; it must still be one.
-fn proposed_draft(call: &Call<'_>, args: &Args) -> Result<Loaded, Refusal> {
+fn proposed_draft(call: &Call<'_>, args: &Args) -> Result<Loaded, Failure> {
     let text = args.document_id.as_deref().filter(|text| !text.is_empty());
     let document: DocumentId = text.and_then(|text| text.parse().ok()).ok_or_else(|| {
-        Refusal::new(
+        Refused::new(
             ErrorCode::InvalidUserDocumentId,
             "args.documentId names no document",
         )
@@ -185,7 +184,7 @@ fn proposed_draft(call: &Call<'_>, args: &Args) -> Result<Loaded, Refusal> {
         .as_deref()
         .filter(|text| !text.is_empty())
         .ok_or_else(|| {
-            Refusal::new(
+            Refused::new(
                 ErrorCode::ContractIdMissing,
                 "args.document.contractId is missing",
             )
@@ -195,20 +194,21 @@ fn proposed_draft(call: &Call<'_>, args: &Args) -> Result<Loaded, Refusal> {
     loaded.require_undecided()?;
     if let Some(decision) = &loaded.decision {
         let ids: Vec<&Identifier> = decision.proposal_id.iter().collect();
-        return Err(Refusal::new(
+        return Err(Refused::new(
             ErrorCode::UserDocumentAlreadyProposed,
             format!(
                 "approvers are deciding about it already, proposals {}",
                 json!(ids)
             ),
-        ));
+        )
+        .into());
     }
     Ok(loaded)
 }
 
-fn check_unchanged(loaded: &Loaded, sent: &ProposedDocument, approvers: &[Approver]) -> Result<(), Refusal> {
+fn check_unchanged(loaded: &Loaded, sent: &ProposedDocument, approvers: &[Approver]) -> Result<(), Refused> {
     let modified = |what: &str| {
-        Refusal::new(
+        Refused::new(
             ErrorCode::UserDocumentModified,
             format!(
                 "{what} is not the draft's (version {}); read it again",
@@ -259,12 +259,12 @@ pub(crate) fn read_status(call: &Call<'_>) -> Answer {
     Reply::json(&status(&id, &proposal, &loaded))
 }
 
-fn require_open(id: &Identifier, proposal: &UserProposal, loaded: &Loaded) -> Result<(), Refusal> {
+fn require_open(id: &Identifier, proposal: &UserProposal, loaded: &Loaded) -> Result<(), Refused> {
     let state = status(id, proposal, loaded).state;
     if state == "Open" {
         return Ok(());
     }
-    Err(Refusal::new(
+    Err(Refused::new(
         ErrorCode::ProposalNotOpen,
         format!("the proposal is {state}"),
     ))
@@ -276,17 +276,19 @@ pub(crate) fn withdraw(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
     let id = proposal_id(call)?;
     let (mut proposal, mut loaded) = require(call, &id)?;
     if proposal.proposer != known.person {
-        return Err(Refusal::new(
+        return Err(Refused::new(
             ErrorCode::NotProposalOwner,
             "only its proposer may withdraw a proposal",
-        ));
+        )
+        .into());
     }
     require_open(&id, &proposal, &loaded)?;
     if own_decision(&id, &loaded).is_none_or(|decision| !decision.ballots.is_empty()) {
-        return Err(Refusal::new(
+        return Err(Refused::new(
             ErrorCode::ProposalNotOpen,
             "approvers have voted; the decision can no longer be taken back",
-        ));
+        )
+        .into());
     }
     DOCUMENT_DECISIONS.remove(changes, &loaded.key)?;
     loaded.decision = None;
@@ -301,10 +303,11 @@ pub(crate) fn ballot(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
     let id = proposal_id(call)?;
     let (proposal, loaded) = require(call, &id)?;
     if !proposal.approvers.contains(&known.person) {
-        return Err(Refusal::new(
+        return Err(Refused::new(
             ErrorCode::NotProposalApprover,
             "only approvers of the proposal may vote",
-        ));
+        )
+        .into());
     }
     require_open(&id, &proposal, &loaded)?;
     let sent: SubmitBallot = call.body()?;

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::caller;
-use crate::reply::{Answer, Refusal, Reply};
+use crate::reply::{Answer, Refused, Reply};
 use crate::request::Call;
 
 #[derive(Serialize)]
@@ -38,7 +38,7 @@ pub(crate) fn read(call: &Call<'_>) -> Answer {
     let identity = USER_IDENTITIES
         .get(call.state, &id)?
         .ok_or_else(|| {
-            Refusal::new(
+            Refused::new(
                 ErrorCode::UserIdentityNotFound,
                 format!("there is no user identity {id}"),
             )

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use kv::store::Store;
 use kv::{Singleton, TxId};
+use model::error_body::FrameworkError;
 use model::proposal::{Moment, Resolution};
 use model::tables::{CONSTITUTION, MODULES};
 use model::{Digest, MemberId, ProposalId};
@@ -53,6 +54,9 @@ pub enum GuestFailure {
     /// It trapped: 500.
     #[error("the component trapped: {0}")]
     Trap(String),
+    /// It says itself that it failed: 500.
+    #[error("the component failed: {0}")]
+    Fault(String),
     /// It cannot be loaded: 500.
     #[error("the component cannot be loaded: {0}")]
     Unloadable(String),
@@ -171,7 +175,24 @@ impl AppResponse {
     pub const fn commits(&self) -> bool {
         self.status < 400 || self.commit_on_error
     }
+
+    /// The answer, unless the application says in it that it failed. That is told to the operator,
+    /// not to callers, and keeps no writes, whatever else the answer asks for.
+    ///
+    /// # Errors
+    ///
+    /// [`GuestFailure::Fault`] with the beginning of the body for status 500.
+    pub fn unless_fault(self) -> Result<Self, GuestFailure> {
+        if self.status != FrameworkError::InternalError.status() {
+            return Ok(self);
+        }
+        let text = String::from_utf8_lossy(&self.body);
+        Err(GuestFailure::Fault(text.chars().take(FAULT_CHARS_MAX).collect()))
+    }
 }
+
+/// Most of a fault's text in the log, in characters.
+const FAULT_CHARS_MAX: usize = 1024;
 
 /// What `validate` says: every fault, or none.
 pub type Validation = Result<(), Vec<Invalid>>;
@@ -240,4 +261,34 @@ pub trait Guests: Send + Sync {
         tx: Transaction,
         request: &AppRequest,
     ) -> Result<(Transaction, AppResponse), GuestFailure>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answered(status: u16, body: &str) -> AppResponse {
+        AppResponse {
+            status,
+            content_type: None,
+            body: body.as_bytes().to_vec(),
+            retry_after: None,
+            commit_on_error: true,
+            cache_seconds: None,
+        }
+    }
+
+    #[test]
+    fn an_application_that_fails_is_a_failure_and_its_text_stays_within_bounds() {
+        for status in [200, 400, 429, 503] {
+            assert!(answered(status, "x").unless_fault().is_ok(), "{status}");
+        }
+        for length in [FAULT_CHARS_MAX, FAULT_CHARS_MAX + 1] {
+            let failure = answered(500, &"x".repeat(length)).unless_fault().unwrap_err();
+            assert_eq!(failure, GuestFailure::Fault("x".repeat(FAULT_CHARS_MAX)));
+            let told = crate::reply::Reply::guest_failure(&failure);
+            assert_eq!(told.status, 500);
+            assert!(!String::from_utf8_lossy(&told.body).contains("xx"));
+        }
+    }
 }

@@ -78,7 +78,7 @@ impl Reply {
                 format!("the request exceeded an execution limit: {what}"),
             )
             .with_header("retry-after", "1"),
-            GuestFailure::Trap(_) | GuestFailure::Unloadable(_) => Self::error(
+            GuestFailure::Trap(_) | GuestFailure::Fault(_) | GuestFailure::Unloadable(_) => Self::error(
                 FrameworkError::InternalError,
                 "the request failed inside the service; nothing was written",
             ),

@@ -4,6 +4,7 @@ use anyhow::{Context as _, Result};
 use cleanroom_model::endpoints::Endpoint;
 use cleanroom_model::error_codes::ErrorCode;
 use model::endpoint::{CallerKind, Method, Mode, Spec};
+use model::error_body::FrameworkError;
 use serde_json::{Map, Value as JsonValue, json};
 
 /// `docs/openapi/cleanroom.json`.
@@ -103,10 +104,13 @@ fn security(caller: CallerKind) -> JsonValue {
 }
 
 fn components() -> JsonValue {
-    let codes: Vec<&str> = ErrorCode::ALL.iter().map(|code| code.as_str()).collect();
-    let statuses: Map<String, JsonValue> = ErrorCode::ALL
+    let ours = FrameworkError::InternalError;
+    let told = ErrorCode::ALL.iter().map(|code| (code.as_str(), code.status()));
+    let told: Vec<(&str, u16)> = told.chain([(ours.code(), ours.status())]).collect();
+    let codes: Vec<&str> = told.iter().map(|(code, _)| *code).collect();
+    let statuses: Map<String, JsonValue> = told
         .iter()
-        .map(|code| (code.as_str().to_owned(), json!(code.status())))
+        .map(|(code, status)| ((*code).to_owned(), json!(status)))
         .collect();
     let base64 = |what: &str| json!({ "type": "string", "contentEncoding": "base64", "description": what });
     let key = base64("PEM text of an RSA public key");

@@ -18,6 +18,7 @@ mod contracts;
 mod delegates;
 mod documents;
 mod events;
+mod faults;
 mod genuine;
 mod host;
 mod machines;
