@@ -1,19 +1,18 @@
-//! Queries: what stands in the way, run, status. Asked of a launcher whose certificate is believed
-//! because of its evidence.
+//! Queries: asked for, cancelled and looked at on the ledger, by whoever may run them; then a launcher
+//! whose certificate is believed because of its evidence is told the run id, and nothing else.
 
 use clap::{Args, Subcommand};
+use cleanroom_model::api::RunRequest;
+use cleanroom_model::runs::{RunState, RunView};
 use cleanroom_model::{ContractId, DocumentId, RunId};
 use client::discovery::{Expected, Trust, discover, launchers_in_force};
-use client::{Connection, Reply};
-use http::{HeaderName, Method};
+use client::{ClientError, Connection};
+use crypto::native::random_bytes;
 use model::Digest;
 use serde_json::{Value as JsonValue, json};
 
 use crate::answer::{Answer, Failure};
 use crate::session::Session;
-
-/// The header that carries the user's token to the launcher.
-const TOKEN_HEADER: HeaderName = HeaderName::from_static("x-ms-cleanroom-authorization");
 
 /// Which launcher, and why it is believed.
 #[derive(Args)]
@@ -23,11 +22,8 @@ pub(crate) struct Launcher {
     launcher: String,
     /// Digest of the launcher's launch document, as voted; may be repeated. Absent: those that the
     /// contract's policy has in force for launchers
-    #[arg(long, required_unless_present = "contract")]
-    launcher_host_data: Vec<Digest>,
-    /// Contract whose policy says which launchers there are
     #[arg(long)]
-    contract: Option<ContractId>,
+    launcher_host_data: Vec<Digest>,
     /// Trust evidence of a software attester with this root; development only
     #[arg(long)]
     attester_root: Vec<Digest>,
@@ -46,93 +42,214 @@ fn measurement(text: &str) -> Result<String, &'static str> {
     }
 }
 
+/// A contract and a query of it.
+#[derive(Args)]
+pub(crate) struct Query {
+    /// Contract id
+    contract: ContractId,
+    /// The query document
+    query: DocumentId,
+}
+
+/// What is asked for.
+#[derive(Args)]
+pub(crate) struct Wanted {
+    /// First day to read, YYYY-MM-DD
+    #[arg(long, requires = "end_date")]
+    start_date: Option<String>,
+    /// Last day to read
+    #[arg(long, requires = "start_date")]
+    end_date: Option<String>,
+    /// Value of a parameter, NAME=JSON; may be repeated
+    #[arg(long = "parameter", value_parser = parameter)]
+    parameters: Vec<(String, JsonValue)>,
+}
+
+fn parameter(text: &str) -> Result<(String, JsonValue), String> {
+    let (name, value) = text.split_once('=').ok_or("must be NAME=JSON")?;
+    let value = serde_json::from_str(value).map_err(|e| format!("{value} is not JSON: {e}"))?;
+    Ok((name.to_owned(), value))
+}
+
+impl Wanted {
+    fn request(self) -> RunRequest {
+        RunRequest {
+            start_date: self.start_date,
+            end_date: self.end_date,
+            parameters: self.parameters.into_iter().collect(),
+            ..RunRequest::default()
+        }
+    }
+}
+
 #[derive(Subcommand)]
 pub(crate) enum QueryCommand {
-    /// Run a query; asking again with the same run id starts nothing
+    /// Ask for a run on the ledger, then tell a launcher its id
+    ///
+    /// The launcher's evidence is verified before anything is asked. It gets the run id alone; the
+    /// token of the user who acts goes to the ledger and nowhere else.
     Run {
-        /// The query document
-        query: DocumentId,
+        #[command(flatten)]
+        query: Query,
         #[command(flatten)]
         launcher: Launcher,
-        /// Name of the run; made up if absent
+        /// Name of the run, never used before; drawn at random if absent. The same request again
+        /// under the same name starts nothing
         #[arg(long)]
         run_id: Option<RunId>,
-        /// First day to read, YYYY-MM-DD
-        #[arg(long, requires = "end_date")]
-        start_date: Option<String>,
-        /// Last day to read
-        #[arg(long, requires = "start_date")]
-        end_date: Option<String>,
-        /// Only say whether the run would be admitted
-        #[arg(long)]
-        dry_run: bool,
+        #[command(flatten)]
+        wanted: Wanted,
     },
-    /// Where a job stands
+    /// End a run, as its asker, or as owner or approver of something it uses
+    Cancel {
+        #[command(flatten)]
+        query: Query,
+        /// The run
+        run: RunId,
+    },
+    /// What the ledger knows of a run that was asked for
+    Request {
+        #[command(flatten)]
+        query: Query,
+        /// The run
+        run: RunId,
+    },
+    /// What a run would need, and what is missing, as the ledger sees it
+    Prerequisites {
+        #[command(flatten)]
+        query: Query,
+        #[command(flatten)]
+        wanted: Wanted,
+    },
+    /// Where a launcher's job stands
     Status {
+        /// Contract id
+        contract: ContractId,
         /// The job
         job: RunId,
         #[command(flatten)]
         launcher: Launcher,
     },
-    /// What a run would need, and what is missing
-    Prerequisites {
-        /// The query document
-        query: DocumentId,
-        #[command(flatten)]
-        launcher: Launcher,
-    },
-    /// Runs of a query so far
+    /// A launcher's runs of a query so far
     Runs {
-        /// The query document
-        query: DocumentId,
+        #[command(flatten)]
+        query: Query,
         #[command(flatten)]
         launcher: Launcher,
     },
 }
 
 pub(crate) async fn run(command: QueryCommand, session: &Session) -> Result<Answer, Failure> {
-    let reply = match command {
+    let answer: JsonValue = match command {
         QueryCommand::Run {
             query,
             launcher,
             run_id,
-            start_date,
-            end_date,
-            dry_run,
+            wanted,
         } => {
-            let wanted = json!({
-                "runId": run_id, "startDate": start_date, "endDate": end_date, "dryRun": dry_run,
-            });
-            connect(&launcher, session)
-                .await?
-                .post(&format!("/queries/{query}/run"), &wanted)
-                .await?
+            let run = match run_id {
+                Some(run) => run,
+                None => fresh()?,
+            };
+            ask(&query, &launcher, &run, &wanted.request(), session).await?
         }
-        QueryCommand::Status { job, launcher } => get(&launcher, session, &format!("/status/{job}")).await?,
-        QueryCommand::Prerequisites { query, launcher } => {
-            get(&launcher, session, &format!("/queries/{query}/prerequisites")).await?
+        QueryCommand::Cancel { query, run } => {
+            let path = format!("{}/cancel", on_ledger(&query, &run));
+            session.connection()?.post_empty(&path).await?;
+            json!({ "id": run, "state": RunState::Cancelled })
+        }
+        QueryCommand::Request { query, run } => {
+            let path = on_ledger(&query, &run);
+            session.connection()?.get(&path).await?.json()?
+        }
+        QueryCommand::Prerequisites { query, wanted } => {
+            let Query { contract, query } = query;
+            let path = format!("/app/contracts/{contract}/queries/{query}/prerequisites");
+            // With nothing chosen: whether it could be run at all, whatever its parameters get.
+            let request = wanted.request();
+            let body = if request == RunRequest::default() {
+                json!({})
+            } else {
+                json!({ "run": request })
+            };
+            session.connection()?.post(&path, &body).await?.json()?
+        }
+        QueryCommand::Status {
+            contract,
+            job,
+            launcher,
+        } => {
+            let launcher = connect(&launcher, &contract, session).await?;
+            launcher.get(&format!("/status/{job}")).await?.json()?
         }
         QueryCommand::Runs { query, launcher } => {
-            get(&launcher, session, &format!("/queries/{query}/runs")).await?
+            let launcher = connect(&launcher, &query.contract, session).await?;
+            let path = format!("/queries/{}/runs", query.query);
+            launcher.get(&path).await?.json()?
         }
     };
-    let answer: JsonValue = reply.json()?;
     Ok(Answer::tree(answer))
 }
 
-async fn get(launcher: &Launcher, session: &Session, path: &str) -> Result<Reply, Failure> {
-    let connection = connect(launcher, session).await?;
-    Ok(connection
-        .send(Method::GET, path, None, Vec::new().into())
-        .await?)
+/// A name that nobody can have used before.
+fn fresh() -> Result<RunId, Failure> {
+    format!("run-{:032x}", u128::from_be_bytes(random_bytes()))
+        .parse()
+        .map_err(|_| Failure::Ours("cannot make up a run id".to_owned()))
 }
 
-/// Verifies the launcher's evidence, then talks to that launcher and no other.
-async fn connect(launcher: &Launcher, session: &Session) -> Result<Connection, Failure> {
+fn on_ledger(query: &Query, run: &RunId) -> String {
+    let Query { contract, query } = query;
+    format!("/app/contracts/{contract}/queries/{query}/runs/{run}")
+}
+
+/// The order is the promise: who the launcher is, then the ledger, then the launcher gets the id.
+async fn ask(
+    query: &Query,
+    launcher: &Launcher,
+    run: &RunId,
+    request: &RunRequest,
+    session: &Session,
+) -> Result<JsonValue, Failure> {
+    let launcher = connect(launcher, &query.contract, session).await?;
+    let path = on_ledger(query, run);
+    let asked: RunView = session.connection()?.put(&path, request).await?.json()?;
+    // From here on there is a run: whatever happens, its id must be known.
+    let told = launcher
+        .post_empty(&format!("/runs/{run}"))
+        .await
+        .and_then(|reply| reply.json::<JsonValue>());
+    match told {
+        Ok(answer) => Ok(json!({ "id": run, "requested": asked.state, "launcher": answer })),
+        Err(ClientError::Api {
+            status,
+            code,
+            message,
+            details,
+        }) => Err(Failure::Client(ClientError::Api {
+            status,
+            code,
+            message: format!("run {run}: {message}"),
+            details,
+        })),
+        Err(ClientError::Unreachable { address, reason }) => Err(Failure::Client(ClientError::Unreachable {
+            address,
+            reason: format!("run {run} is on the ledger, but the launcher was not told: {reason}"),
+        })),
+        Err(other) => Err(other.into()),
+    }
+}
+
+/// Verifies the launcher's evidence, then talks to that launcher and no other, without credentials.
+async fn connect(
+    launcher: &Launcher,
+    contract: &ContractId,
+    session: &Session,
+) -> Result<Connection, Failure> {
     let ledger = session.connection()?;
-    let host_data = match (launcher.launcher_host_data.as_slice(), &launcher.contract) {
-        ([], Some(contract)) => launchers_in_force(&ledger, contract).await?,
-        (named, _) => named.to_vec(),
+    let host_data = match launcher.launcher_host_data.as_slice() {
+        [] => launchers_in_force(&ledger, contract).await?,
+        named => named.to_vec(),
     };
     let expected = Expected {
         service: ledger.service()?,
@@ -143,11 +260,6 @@ async fn connect(launcher: &Launcher, session: &Session) -> Result<Connection, F
             allow_virtual: false,
         },
     };
-    let token = session.token()?;
     let certificate = discover(&launcher.launcher, &expected).await?;
-    Ok(Connection::pinned(
-        &launcher.launcher,
-        &certificate,
-        Some((TOKEN_HEADER, token.as_str().to_owned())),
-    )?)
+    Ok(Connection::pinned(&launcher.launcher, &certificate, None)?)
 }

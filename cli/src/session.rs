@@ -129,16 +129,6 @@ impl Session {
         let key_pem = Zeroizing::new(read_text(key)?);
         Ok(MemberKey::from_pem(&read_text(cert)?, &key_pem)?)
     }
-
-    /// The file with the acting user's token, for commands that hand it to another party.
-    pub(crate) fn token(&self) -> Result<Zeroizing<String>, Failure> {
-        let path = self
-            .options
-            .token_file
-            .as_deref()
-            .ok_or_else(|| missing("--token-file", "CONCORDAT_TOKEN_FILE"))?;
-        Ok(Zeroizing::new(read_text(path)?.trim().to_owned()))
-    }
 }
 
 fn missing(option: &str, variable: &str) -> Failure {

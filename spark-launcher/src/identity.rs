@@ -21,8 +21,10 @@ use serde_json::{Value as JsonValue, json};
 const CERTIFICATE_DAYS: u32 = 90;
 /// The certificate starts this long ago, in seconds, for clocks that are behind ours.
 const CLOCK_SLACK_S: u64 = 3600;
-/// The one argument that the launch document fixes.
+/// The argument that every launch document fixes.
 const STARTED: &str = "serve";
+/// The argument that it fixes besides where users' tokens are taken.
+const ACCEPT_USER_TOKENS: &str = "--accept-user-tokens";
 
 /// Why the launcher cannot show what it is.
 #[derive(Debug, thiserror::Error)]
@@ -32,8 +34,11 @@ pub enum IdentityError {
     #[error(transparent)]
     Launch(#[from] LaunchError),
     /// The document is not a launcher's, or fixes files or other arguments.
-    #[error("the launch document must be of role launcher, with arguments [\"serve\"] and no files")]
-    Document,
+    #[error("the launch document must be of role launcher, with arguments {started:?} and no files")]
+    Document {
+        /// As this process was started.
+        started: Vec<&'static str>,
+    },
     /// The development attester cannot be used.
     #[error("software attester")]
     Attester(#[from] evidence::AttesterError),
@@ -46,7 +51,8 @@ pub enum IdentityError {
 }
 
 /// A workload of `service` that shows evidence for the launch document. With `attester` its evidence is the
-/// software attester's, else the SNP guest device's.
+/// software attester's, else the SNP guest device's. Whether users' tokens are taken stands in the
+/// document, so that members and users know it.
 ///
 /// # Errors
 ///
@@ -55,10 +61,13 @@ pub fn workload(
     service: ServiceId,
     document: &Path,
     attester: Option<&Path>,
+    accept_user_tokens: bool,
 ) -> Result<Workload, IdentityError> {
     let document = LaunchDocument::read(document)?;
-    if document.role != Role::Launcher || document.args != [STARTED] || !document.files.is_empty() {
-        return Err(IdentityError::Document);
+    let mut started = vec![STARTED];
+    started.extend(accept_user_tokens.then_some(ACCEPT_USER_TOKENS));
+    if document.role != Role::Launcher || document.args != started || !document.files.is_empty() {
+        return Err(IdentityError::Document { started });
     }
     let measured = Measured {
         document,

@@ -2,7 +2,7 @@
 //! behalf of the user whose token it was handed.
 
 use cleanroom_model::api::{PrerequisitesView, RunAdmitted, RunRequest, UserDocument};
-use cleanroom_model::runs::AdmitRun;
+use cleanroom_model::runs::{AdmitRun, WaitingRuns};
 use cleanroom_model::{ContractId, DocumentId, RunId};
 use client::attested::Workload;
 use client::{ClientError, Connection};
@@ -10,7 +10,10 @@ use http::Method;
 use serde_json::json;
 
 use crate::refusal::Refusal;
+use crate::requested::Listed;
 
+/// Most pages of requested runs that are read at a time.
+const PAGES_MAX: usize = 100;
 /// `source` of the launcher's audit events.
 const SOURCE: &str = "concordat-launcher";
 
@@ -112,6 +115,33 @@ impl Ledger {
             .json()?;
         connection.remember().await?;
         Ok(admitted)
+    }
+
+    /// Every run that waits for a launcher.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal`] if the ledger does not answer, or never comes to an end.
+    pub async fn requested(&self) -> Result<Listed, Refusal> {
+        let mut path = format!("/app/contracts/{}/runs?state=Requested", self.contract);
+        let mut listed = Listed::new();
+        for _ in 0..PAGES_MAX {
+            let page: WaitingRuns = self
+                .workload
+                .post(&self.connection.again(), &path, &json!({}))
+                .await?
+                .json()?;
+            listed.extend(page.value.into_iter().map(|run| (run.run_id, run.query_id)));
+            match page.next_link {
+                Some(next) => path = next,
+                None => return Ok(listed),
+            }
+        }
+        Err(Refusal::new(
+            502,
+            "LedgerError",
+            "the list of requested runs has no end",
+        ))
     }
 
     /// Whether a run would be admitted now, and if not, why. Without a request: whether the query could be

@@ -10,6 +10,7 @@ pub mod jobs;
 pub mod ledger;
 pub mod query;
 pub mod refusal;
+pub mod requested;
 pub mod routes;
 pub mod server;
 pub mod worker;

@@ -16,6 +16,7 @@ use client::memory::Memory;
 use spark_launcher::identity::{self, TlsIdentity};
 use spark_launcher::jobs::Jobs;
 use spark_launcher::ledger::Ledger;
+use spark_launcher::requested::Requested;
 use spark_launcher::routes::Launcher;
 use spark_launcher::server;
 use spark_launcher::worker::{self, PodSettings, unix_now_ms};
@@ -84,6 +85,10 @@ struct Serve {
     /// Longest run
     #[arg(long, default_value_t = 3600, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     run_timeout_s: u64,
+    /// Take runs with the user's token and parameters, as the reference does; fixed by the launch
+    /// document. A token given to a launcher of another ledger is lost
+    #[arg(long)]
+    accept_user_tokens: bool,
 }
 
 async fn serve(arguments: Serve) -> Result<()> {
@@ -95,6 +100,7 @@ async fn serve(arguments: Serve) -> Result<()> {
         connection.service()?,
         &arguments.launch_document,
         arguments.attester.as_deref(),
+        arguments.accept_user_tokens,
     )?;
     let tls = TlsIdentity::generate()?;
     // Evidence that cannot be collected is found out now and not by the first user.
@@ -123,6 +129,8 @@ async fn serve(arguments: Serve) -> Result<()> {
         jobs: Arc::clone(&jobs),
         certificate_pem: tls.certificate_pem.clone(),
         run_seconds_max: arguments.run_timeout_s,
+        requested: Requested::default(),
+        accept_user_tokens: arguments.accept_user_tokens,
     };
     let listener = TcpListener::bind(arguments.bind)
         .await

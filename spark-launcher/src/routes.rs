@@ -1,8 +1,13 @@
 //! The launcher's HTTP surface (spark-analytics §6): path → handler, and the order of admission.
 //!
-//! Admission of a run (§11): the user's token, the dates, a known run id, room in the queue, the
-//! SQL gate, the request in the user's name, then the ledger's one transaction, then the audit event, then the queue. The ledger
-//! decides; what comes before only spares it work, what comes after cannot fail for want of consent.
+//! Runs are asked for on the ledger. The launcher gets the run id alone, from anybody: a known run
+//! id, the ledger's list of requested runs, room in the queue, the SQL gate, then the ledger's one
+//! transaction, then the audit event, then the queue. The ledger decides; what comes before only
+//! spares it work, what comes after cannot fail for want of consent.
+//!
+//! Nothing here asks who calls, and nothing is shown but state, code and times. The reference's form,
+//! a user's token with parameters in the body, is answered only behind `--accept-user-tokens`, which
+//! is measured: whoever gives a launcher a token must know that it takes them (decision 45).
 
 use std::sync::Arc;
 
@@ -10,12 +15,14 @@ use cleanroom_model::{ContractId, DocumentId, RunId};
 use crypto::native::random_bytes;
 use http::{HeaderMap, Method};
 use serde_json::{Value as JsonValue, json};
+use tokio::sync::mpsc::OwnedPermit;
 
 use crate::identity;
 use crate::jobs::{Job, Jobs};
 use crate::ledger::Ledger;
 use crate::query::{Wanted, check_sql_apart};
 use crate::refusal::Refusal;
+use crate::requested::Requested;
 use crate::worker::unix_now_ms;
 
 /// The header that carries the user's token.
@@ -37,6 +44,10 @@ pub struct Launcher {
     pub certificate_pem: String,
     /// Longest run, in seconds.
     pub run_seconds_max: u64,
+    /// Runs that wait on the ledger.
+    pub requested: Requested,
+    /// Whether the reference's form, with a user's token, is answered; measured.
+    pub accept_user_tokens: bool,
 }
 
 /// An answer: status and JSON.
@@ -56,23 +67,23 @@ impl Launcher {
                 Ok(identity::report(self.ledger.workload(), &self.certificate_pem)?)
             }
             (&Method::GET, ["show"]) => Ok(self.show()),
+            (&Method::POST, ["runs", run]) => self.run(identifier(run)?, body).await,
             (&Method::POST, ["queries", query, "run"]) => {
                 self.require_user(headers).await?;
-                self.run(bearer(headers)?, &identifier(query)?, body).await
+                self.run_for_user(bearer(headers)?, &identifier(query)?, body)
+                    .await
             }
             (&Method::GET, ["queries", query, "prerequisites"]) => {
                 self.require_user(headers).await?;
                 self.prerequisites(&identifier(query)?).await
             }
             (&Method::GET, ["queries", query, "runs"]) => {
-                self.require_user(headers).await?;
                 let query: DocumentId = identifier(query)?;
                 self.jobs
                     .history(&query)
                     .ok_or_else(|| not_found(format!("query {query} has no runs here")))
             }
             (&Method::GET, ["status", job]) => {
-                self.require_user(headers).await?;
                 let run: RunId = identifier(job)?;
                 let job = self
                     .jobs
@@ -84,7 +95,7 @@ impl Launcher {
                 _,
                 ["ready" | "report" | "show"]
                 | ["queries", _, "run" | "prerequisites" | "runs"]
-                | ["status", _],
+                | ["status" | "runs", _],
             ) => Err(Refusal::new(
                 405,
                 "UnsupportedHttpVerb",
@@ -106,16 +117,56 @@ impl Launcher {
             "contractId": self.contract,
             "backEnd": "local",
             "runSecondsMax": self.run_seconds_max,
+            "acceptsUserTokens": self.accept_user_tokens,
         })
     }
 
+    /// The token is not even looked at where none is taken.
     async fn require_user(&self, headers: &HeaderMap) -> Result<(), Refusal> {
+        if !self.accept_user_tokens {
+            return Err(Refusal::new(
+                403,
+                "UserTokensNotAccepted",
+                "this launcher takes no user tokens: ask for the run on the ledger, then POST /runs/{runId}",
+            ));
+        }
         let token = bearer(headers)?;
         self.ledger.require_active_user(&self.address, token).await
     }
 
-    async fn run(&self, token: String, query: &DocumentId, body: &[u8]) -> Answer {
-        let fresh = || format!("run-{}", hex::encode(random_bytes::<8>()));
+    /// A run that somebody asked for on the ledger, by its id.
+    async fn run(&self, run: RunId, body: &[u8]) -> Answer {
+        if !body.is_empty() {
+            return Err(Refusal::new(
+                400,
+                "InvalidInput",
+                "a run id is all that is taken; the rest stands on the ledger",
+            ));
+        }
+        if let Some(known) = self.jobs.get(&run) {
+            return Ok(known.view());
+        }
+        let found = self
+            .requested
+            .take(&run, async || self.ledger.requested().await)
+            .await?;
+        let Some(query) = found else {
+            // Somebody else may have found it while we waited.
+            return self.jobs.get(&run).map(|job| job.view()).ok_or_else(|| {
+                Refusal::new(
+                    404,
+                    "RunNotRequested",
+                    format!("run {run} waits for no launcher on the ledger"),
+                )
+            });
+        };
+        self.launch(run, &query, self.jobs.reserve()?, async || Ok(()))
+            .await
+    }
+
+    /// The reference's form: asked for on the ledger in the user's name, by the user's token.
+    async fn run_for_user(&self, token: String, query: &DocumentId, body: &[u8]) -> Answer {
+        let fresh = || format!("run-{}", hex::encode(random_bytes::<16>()));
         let mut wanted = Wanted::parse(body, fresh, self.run_seconds_max)?;
         if let Some(known) = self.jobs.get(&wanted.run) {
             return same_query(&known, query);
@@ -125,20 +176,37 @@ impl Launcher {
         }
         let place = self.jobs.reserve()?;
         wanted.request.max_duration_s = Some(self.jobs.seconds_until_done(self.run_seconds_max));
+        let Wanted { run, request, .. } = wanted;
+        let asked = run.clone();
+        let ask = async || {
+            self.ledger
+                .ask(&self.address, token, query, &asked, &request)
+                .await
+        };
+        self.launch(run, query, place, ask).await
+    }
+
+    /// Admission and queue; `ask` puts the request on the ledger, if it is not there yet.
+    async fn launch(
+        &self,
+        run: RunId,
+        query: &DocumentId,
+        place: OwnedPermit<RunId>,
+        ask: impl AsyncFnOnce() -> Result<(), Refusal>,
+    ) -> Answer {
         // Not accepted yet: then the ledger refuses below, and records that it did.
-        let checked = self.check_accepted(query, &wanted.run).await?;
-        let Wanted { run, request, .. } = &wanted;
-        self.ledger.ask(&self.address, token, query, run, request).await?;
-        self.ledger.admit(query, run).await?;
-        if !checked && !self.check_accepted(query, &wanted.run).await? {
+        let checked = self.check_accepted(query, &run).await?;
+        ask().await?;
+        self.ledger.admit(query, &run).await?;
+        if !checked && !self.check_accepted(query, &run).await? {
             return Err(Refusal::new(
                 502,
                 "LedgerError",
                 "the query was admitted but cannot be read",
             ));
         }
-        self.ledger.audit_start(query, &wanted.run).await?;
-        let job = Job::new(wanted.run, query.clone(), unix_now_ms());
+        self.ledger.audit_start(query, &run).await?;
+        let job = Job::new(run, query.clone(), unix_now_ms());
         let job = self.jobs.submit(place, job)?;
         same_query(&job, query)?;
         Ok(json!({ "status": "success", "id": job.run_id }))

@@ -12,6 +12,7 @@ use serde_json::Value as JsonValue;
 use spark_launcher::identity::{TlsIdentity, workload};
 use spark_launcher::jobs::Jobs;
 use spark_launcher::ledger::Ledger;
+use spark_launcher::requested::Requested;
 use spark_launcher::routes::{Launcher, TOKEN_HEADER};
 use spark_launcher::server::serve;
 use tokio::net::TcpListener;
@@ -44,7 +45,7 @@ async fn start() -> Running {
     let nobody = "https://127.0.0.1:1".to_owned();
     let connection = Connection::new(&nobody, &tls.certificate_pem, None).unwrap();
     let service = connection.service().unwrap();
-    let workload = workload(service, &document, Some(&attester)).unwrap();
+    let workload = workload(service, &document, Some(&attester), false).unwrap();
     let contract: cleanroom_model::ContractId = "c".parse().unwrap();
     let launcher = Launcher {
         ledger: Ledger::new(connection, workload, contract.clone()),
@@ -53,6 +54,8 @@ async fn start() -> Running {
         jobs,
         certificate_pem: tls.certificate_pem,
         run_seconds_max: 60,
+        requested: Requested::default(),
+        accept_user_tokens: false,
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("https://{}", listener.local_addr().unwrap());
@@ -138,14 +141,24 @@ async fn requests_are_refused_with_their_codes() {
     )
     .unwrap();
     for (outcome, code) in [
+        // Where no tokens are taken, one that is shown is not passed on.
+        (user.post_empty("/queries/q/run").await, "UserTokensNotAccepted"),
+        (nobody.post_empty("/queries/q/run").await, "UserTokensNotAccepted"),
         (
-            nobody.post_empty("/queries/q/run").await,
-            "InvalidAuthenticationInfo",
+            user.get("/queries/q/prerequisites").await,
+            "UserTokensNotAccepted",
         ),
-        (nobody.get("/status/r").await, "InvalidAuthenticationInfo"),
+        (nobody.get("/status/r").await, "ResourceNotFound"),
+        (nobody.get("/queries/q/runs").await, "ResourceNotFound"),
         (nobody.get("/nothing").await, "ResourceNotFound"),
-        (nobody.get("/queries/q/run").await, "UnsupportedHttpVerb"),
-        (user.post_empty("/queries/q/run").await, "LedgerUnreachable"),
+        (nobody.get("/runs/r").await, "UnsupportedHttpVerb"),
+        (
+            nobody
+                .post("/runs/r", &serde_json::json!({"parameters": {}}))
+                .await,
+            "InvalidInput",
+        ),
+        (nobody.post_empty("/runs/r").await, "LedgerUnreachable"),
     ] {
         assert_eq!(outcome.unwrap_err().code(), Some(code));
     }

@@ -177,7 +177,7 @@ fn check_claims(
 
 /// TLS settings that accept exactly one certificate.
 pub(crate) fn exact_certificate(pem: &str) -> Result<ClientConfig, ClientError> {
-    let certificate = Certificate::from_canonical_pem(pem)
+    let certificate = Certificate::from_pem(pem)
         .map_err(|e| ClientError::Usage(format!("cannot use the pinned certificate: {e}")))?;
     settings(Arc::new(Presented {
         only: Some(certificate.der().to_owned()),

@@ -165,6 +165,22 @@ impl Ledger {
         Ok(Zeroizing::new(text.to_owned()))
     }
 
+    /// Tells how many rows of a dataset the run read: a private row, for its owner and approvers.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError`] with the ledger's reason.
+    pub async fn tell_rows(&self, document: &str, rows: u64) -> Result<(), RunError> {
+        let (contract, run) = (&self.contract, &self.run);
+        let path = format!("/app/contracts/{contract}/userdocuments/{document}/runs/{run}");
+        let data = json!({ "rows": rows }).to_string();
+        self.workload
+            .write(&self.connection.again(), Method::PUT, &path, data.as_bytes())
+            .await
+            .map(drop)
+            .map_err(|e| refused(&e, FailureCode::SparkJobFailed))
+    }
+
     /// Appends an audit event; returns once it is committed.
     ///
     /// # Errors

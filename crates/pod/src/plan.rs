@@ -98,6 +98,14 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Id of the dataset document that the query knows by the name `view`.
+    #[must_use]
+    pub fn document_of(&self, view: &str) -> Option<&str> {
+        let mut inputs = self.query.inputs.iter();
+        let input = inputs.find(|input| input.view.as_str() == view)?;
+        Some(&input.specification)
+    }
+
     /// Takes apart what the ledger released for `run`.
     ///
     /// # Errors

@@ -47,7 +47,7 @@ pub async fn run(
 ) -> Result<JobResult, RunError> {
     let outcome = attempt(settings, &ledger, &mut report).await;
     match &outcome {
-        // How much was read is no business of those who watch the run.
+        // How much was read is its owners' business, who find it on the ledger.
         Ok(result) => report(&JobEvent {
             rows: Some(result.rows_written),
             ..step(COMPLETED)
@@ -269,7 +269,7 @@ async fn compute(
         };
         settings.spark.run(&spec, door.capability(), watch).await
     };
-    let work = async { tokio::join!(spark, record_loads(ledger, loaded)) };
+    let work = async { tokio::join!(spark, record_loads(ledger, plan, loaded)) };
     let (outcome, recorded) = tokio::select! {
         both = work => both,
         () = settings.stop.notified() => {
@@ -298,6 +298,7 @@ fn spark_failed(error: &SparkError) -> RunError {
 /// Audit events of loading, each committed before the next; without them there is no result.
 async fn record_loads(
     ledger: &Ledger,
+    plan: &Plan,
     mut loaded: mpsc::UnboundedReceiver<JobEvent>,
 ) -> Result<(), RunError> {
     while let Some(event) = loaded.recv().await {
@@ -307,8 +308,11 @@ async fn record_loads(
             _ => continue,
         };
         let view = event.view.as_deref().unwrap_or("a dataset");
-        // Owners see that their data was read, and not how much of it there is.
+        // Everybody sees that data was read; how much of it there is, owners and approvers alone.
         ledger.audit(audit, &format!("dataset {view:.128}")).await?;
+        if let (Some(document), Some(rows)) = (plan.document_of(view), event.rows) {
+            ledger.tell_rows(document, rows).await?;
+        }
     }
     Ok(())
 }

@@ -176,7 +176,7 @@ async fn query_run(
     let token = dir.join("token");
     std::fs::write(&token, "the.users.token")?;
     Ok(Command::new(program("concordat")?)
-        .args(["query", "run", "q1", "--launcher", &launcher.address])
+        .args(["query", "run", "c1", "q1", "--launcher", &launcher.address])
         .args(["--attester-root", &chip.root, "--measurement", &measurement()])
         .args(more)
         .env("CONCORDAT_ADDRESS", &ledger.address)

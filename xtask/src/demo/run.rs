@@ -144,6 +144,7 @@ pub(crate) fn ask(story: &Story, launch: &Launch, launcher: &Launcher, run: &str
         &[
             "query",
             "run",
+            CONTRACT,
             QUERY,
             "--launcher",
             &launcher.address,
@@ -243,6 +244,7 @@ pub(crate) fn run_query(
             &[
                 "query",
                 "status",
+                CONTRACT,
                 &job,
                 "--launcher",
                 &launcher.address,

@@ -42,7 +42,7 @@ pub struct JobEvent {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub segment: Option<u32>,
     /// Rows of all inputs together, in the last event of a good run; Spark's program tells its pod,
-    /// and the pod tells nobody who watches (decision 45).
+    /// and the pod tells nobody but the owners (decision 45).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rows_read: Option<u64>,
     /// Rows read or written.
