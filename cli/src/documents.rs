@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use cleanroom_model::{ContractId, DocumentId};
+use cleanroom_model::{ContractId, DocumentId, RunId};
 use client::Connection;
 use serde_json::{Value as JsonValue, json};
 
@@ -83,6 +83,13 @@ pub(crate) enum DocumentCommand {
         #[command(flatten)]
         name: Name,
     },
+    /// How many rows of a dataset a run read; for its owner and approvers
+    Rows {
+        #[command(flatten)]
+        name: Name,
+        /// The run
+        run: RunId,
+    },
 }
 
 pub(crate) async fn run(command: DocumentCommand, session: &Session) -> Result<Answer, Failure> {
@@ -122,6 +129,10 @@ pub(crate) async fn run(command: DocumentCommand, session: &Session) -> Result<A
         DocumentCommand::Reject { name, version } => ballot(&connection, &name, version, "rejected").await,
         DocumentCommand::Enable { name } => switch(&connection, &name, "enable").await,
         DocumentCommand::Disable { name } => switch(&connection, &name, "disable").await,
+        DocumentCommand::Rows { name, run } => {
+            let path = format!("{}/runs/{run}", name.path());
+            Ok(Answer::tree(connection.get(&path).await?.json()?))
+        }
     }
 }
 

@@ -23,6 +23,7 @@ mod queries;
 mod receipt;
 mod secrets;
 mod session;
+mod sql;
 mod users;
 
 use clap::{Parser, Subcommand};
@@ -84,7 +85,7 @@ enum Command {
     /// Datasets: encrypt and decrypt files at rest
     #[command(subcommand)]
     Dataset(dataset::DatasetCommand),
-    /// Queries: what stands in the way, run, status
+    /// Queries: what stands in the way, ask for a run, end it, see where it stands
     #[command(subcommand)]
     Query(queries::QueryCommand),
     /// Receipts: fetch and verify, or verify offline

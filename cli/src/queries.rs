@@ -2,9 +2,10 @@
 //! whose certificate is believed because of its evidence is told the run id, and nothing else.
 
 use clap::{Args, Subcommand};
-use cleanroom_model::api::RunRequest;
+use cleanroom_model::api::{PrerequisiteReason, PrerequisitesView, RUN_SECONDS_MAX, RunRequest};
+use cleanroom_model::policy::PolicyType;
 use cleanroom_model::runs::{RunState, RunView};
-use cleanroom_model::{ContractId, DocumentId, RunId};
+use cleanroom_model::{ContractId, DocumentId, Identifier, RunId};
 use client::discovery::{Expected, Trust, discover, launchers_in_force};
 use client::{ClientError, Connection};
 use crypto::native::random_bytes;
@@ -13,6 +14,7 @@ use serde_json::{Value as JsonValue, json};
 
 use crate::answer::{Answer, Failure};
 use crate::session::Session;
+use crate::sql;
 
 /// Which launcher, and why it is believed.
 #[derive(Args)]
@@ -63,6 +65,16 @@ pub(crate) struct Wanted {
     /// Value of a parameter, NAME=JSON; may be repeated
     #[arg(long = "parameter", value_parser = parameter)]
     parameters: Vec<(String, JsonValue)>,
+    /// Longest run in seconds, counted from its admission, which is when its turn has come
+    /// [default: 7200]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=RUN_SECONDS_MAX))]
+    max_duration_s: Option<u64>,
+    /// The policy's alternative of the pod, if there is more than one of role pod
+    #[arg(long)]
+    pod_alternative: Option<Identifier>,
+    /// Kind of the pod's evidence, if alternatives of several kinds have that id
+    #[arg(long, value_parser = policy_type)]
+    pod_policy_type: Option<PolicyType>,
 }
 
 fn parameter(text: &str) -> Result<(String, JsonValue), String> {
@@ -71,13 +83,20 @@ fn parameter(text: &str) -> Result<(String, JsonValue), String> {
     Ok((name.to_owned(), value))
 }
 
+fn policy_type(text: &str) -> Result<PolicyType, String> {
+    serde_json::from_value(json!(text)).map_err(|e| e.to_string())
+}
+
 impl Wanted {
     fn request(self) -> RunRequest {
         RunRequest {
             start_date: self.start_date,
             end_date: self.end_date,
             parameters: self.parameters.into_iter().collect(),
-            ..RunRequest::default()
+            max_duration_s: self.max_duration_s,
+            pod_alternative: self.pod_alternative,
+            pod_policy_type: self.pod_policy_type,
+            seen: None,
         }
     }
 }
@@ -163,16 +182,10 @@ pub(crate) async fn run(command: QueryCommand, session: &Session) -> Result<Answ
             session.connection()?.get(&path).await?.json()?
         }
         QueryCommand::Prerequisites { query, wanted } => {
-            let Query { contract, query } = query;
-            let path = format!("/app/contracts/{contract}/queries/{query}/prerequisites");
-            // With nothing chosen: whether it could be run at all, whatever its parameters get.
-            let request = wanted.request();
-            let body = if request == RunRequest::default() {
-                json!({})
-            } else {
-                json!({ "run": request })
-            };
-            session.connection()?.post(&path, &body).await?.json()?
+            let sql = sql::rules_broken(&session.connection()?, &query.contract, &query.query).await?;
+            let view = prerequisites(&query, &wanted.request(), session).await?;
+            let ready = view.ready && sql.is_empty();
+            json!({ "ready": ready, "reason": view.reason, "sql": sql })
         }
         QueryCommand::Status {
             contract,
@@ -225,19 +238,61 @@ async fn ask(
             status,
             code,
             message,
-            details,
-        }) => Err(Failure::Client(ClientError::Api {
-            status,
-            code,
-            message: format!("run {run}: {message}"),
-            details,
-        })),
+            ..
+        }) => {
+            let (message, details) = match why(query, request, &code, session).await {
+                Some(reason) => (reason.message, reason.details),
+                None => (message, Vec::new()),
+            };
+            Err(Failure::Client(ClientError::Api {
+                status,
+                code,
+                message: format!("run {run}: {message}"),
+                details,
+            }))
+        }
         Err(ClientError::Unreachable { address, reason }) => Err(Failure::Client(ClientError::Unreachable {
             address,
             reason: format!("run {run} is on the ledger, but the launcher was not told: {reason}"),
         })),
         Err(other) => Err(other.into()),
     }
+}
+
+/// Launchers tell nobody why a run was refused; the ledger tells those whose run it is.
+async fn why(
+    query: &Query,
+    request: &RunRequest,
+    code: &str,
+    session: &Session,
+) -> Option<PrerequisiteReason> {
+    if code == sql::REFUSED {
+        let connection = session.connection().ok()?;
+        let details = sql::rules_broken(&connection, &query.contract, &query.query).await;
+        return Some(PrerequisiteReason {
+            code: code.to_owned(),
+            message: "the query may not run: its SQL breaks the rules in details".to_owned(),
+            details: details.ok()?,
+        });
+    }
+    let view = prerequisites(query, request, session).await.ok()?;
+    view.reason.filter(|reason| reason.code == code)
+}
+
+/// With nothing chosen: whether the query could be run at all, whatever its parameters get.
+async fn prerequisites(
+    query: &Query,
+    request: &RunRequest,
+    session: &Session,
+) -> Result<PrerequisitesView, Failure> {
+    let Query { contract, query } = query;
+    let path = format!("/app/contracts/{contract}/queries/{query}/prerequisites");
+    let body = if *request == RunRequest::default() {
+        json!({})
+    } else {
+        json!({ "run": request })
+    };
+    Ok(session.connection()?.post(&path, &body).await?.json()?)
 }
 
 /// Verifies the launcher's evidence, then talks to that launcher and no other, without credentials.

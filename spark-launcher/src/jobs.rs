@@ -2,7 +2,8 @@
 //!
 //! A run id that is known is answered from its record, also after a restart. A job that was waiting
 //! when the launcher stopped is queued again; one that was running is not: nobody knows how far it
-//! came, and a new run needs a new admission.
+//! came, and a new run needs a new admission. A job that waits is not admitted yet: the life of its
+//! permissions begins when its turn has come, and whoever ends the run before ends it for good.
 
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
@@ -12,11 +13,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cleanroom_model::analytics::{FailureCode, JobEvent};
-use cleanroom_model::api::RUN_SECONDS_MAX;
 use cleanroom_model::{DocumentId, RunId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as JsonValue, json};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::refusal::Refusal;
 
@@ -58,9 +58,45 @@ pub struct Job {
     /// Unix milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_on: Option<u64>,
+    /// Why there is no pod.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<Refused>,
     /// What its pod reported.
     #[serde(default)]
     pub events: Vec<JobEvent>,
+}
+
+/// How a run was refused; why, its people read on the ledger.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Refused {
+    /// HTTP status.
+    pub status: u16,
+    /// Machine-readable code.
+    pub code: String,
+}
+
+/// Whether a job's run may be started, and if not, why.
+pub type Verdict = Result<(), Refusal>;
+
+/// A job in the queue.
+#[derive(Debug)]
+pub struct Waiting {
+    /// Its run.
+    pub run: RunId,
+    /// Who waits to hear whether it may be started.
+    pub asker: Option<oneshot::Sender<Verdict>>,
+}
+
+/// What became of a submission.
+#[derive(Debug)]
+pub enum Submitted {
+    /// The run was known already.
+    Known(Job),
+    /// It is this job's turn: the verdict comes soon.
+    Next(oneshot::Receiver<Verdict>),
+    /// Others are before it.
+    Behind,
 }
 
 impl Job {
@@ -73,6 +109,7 @@ impl Job {
             state: JobState::Submitted,
             submitted_on: now_ms,
             ended_on: None,
+            refused: None,
             events: Vec::new(),
         }
     }
@@ -112,8 +149,15 @@ impl Job {
         })
     }
 
-    fn code(&self) -> Option<FailureCode> {
-        self.events.last()?.code
+    fn code(&self) -> Option<JsonValue> {
+        match &self.refused {
+            Some(refused) => Some(json!(refused.code)),
+            None => Some(json!(self.events.last()?.code?)),
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        matches!(self.state, JobState::Completed | JobState::Failed)
     }
 }
 
@@ -121,7 +165,7 @@ impl Job {
 pub struct Jobs {
     dir: PathBuf,
     jobs: Mutex<BTreeMap<RunId, Job>>,
-    queue: mpsc::Sender<RunId>,
+    queue: mpsc::Sender<Waiting>,
 }
 
 impl Jobs {
@@ -130,7 +174,7 @@ impl Jobs {
     /// # Errors
     ///
     /// If the directory or a record cannot be read or written.
-    pub fn open(dir: &Path, now_ms: u64) -> std::io::Result<(Arc<Self>, mpsc::Receiver<RunId>)> {
+    pub fn open(dir: &Path, now_ms: u64) -> std::io::Result<(Arc<Self>, mpsc::Receiver<Waiting>)> {
         std::fs::create_dir_all(dir)?;
         let (queue, waiting) = mpsc::channel(QUEUE_LEN_MAX);
         let opened = Self {
@@ -146,7 +190,11 @@ impl Jobs {
             let mut job = read(&path)?;
             match job.state {
                 JobState::Submitted => {
-                    if opened.queue.try_send(job.run_id.clone()).is_err() {
+                    let again = Waiting {
+                        run: job.run_id.clone(),
+                        asker: None,
+                    };
+                    if opened.queue.try_send(again).is_err() {
                         end(&mut job, &lost(), now_ms);
                     }
                 }
@@ -165,13 +213,12 @@ impl Jobs {
         self.lock().get(run).cloned()
     }
 
-    /// Takes a place in the queue, so that nothing is admitted that has no place. How long a run may
-    /// wait there is part of the time it is admitted for: [`Self::seconds_until_done`].
+    /// Takes a place in the queue, so that nothing is asked for that has no place.
     ///
     /// # Errors
     ///
     /// [`Refusal`] with 503 if too many jobs wait.
-    pub fn reserve(&self) -> Result<mpsc::OwnedPermit<RunId>, Refusal> {
+    pub fn reserve(&self) -> Result<mpsc::OwnedPermit<Waiting>, Refusal> {
         self.queue.clone().try_reserve_owned().map_err(|_| {
             Refusal::new(
                 503,
@@ -181,31 +228,43 @@ impl Jobs {
         })
     }
 
-    /// Seconds within which a job whose place was taken just now is done, if every job before it takes
-    /// `run_seconds_max`: those that wait, this one among them, and one that is running. At most what
-    /// the ledger admits a run for.
-    #[must_use]
-    pub fn seconds_until_done(&self, run_seconds_max: u64) -> u64 {
-        let waiting = QUEUE_LEN_MAX.saturating_sub(self.queue.capacity());
-        let jobs = u64::try_from(waiting).unwrap_or(u64::MAX).saturating_add(1);
-        run_seconds_max.saturating_mul(jobs).min(RUN_SECONDS_MAX)
-    }
-
-    /// Queues a job, unless its run is known already; gives the job that counts.
+    /// Queues a job, unless its run is known already.
     ///
     /// # Errors
     ///
     /// [`Refusal`] if its record cannot be written.
-    pub fn submit(&self, place: mpsc::OwnedPermit<RunId>, job: Job) -> Result<Job, Refusal> {
+    pub fn submit(&self, place: mpsc::OwnedPermit<Waiting>, job: Job) -> Result<Submitted, Refusal> {
         let mut jobs = self.lock();
         if let Some(known) = jobs.get(&job.run_id) {
-            return Ok(known.clone());
+            return Ok(Submitted::Known(known.clone()));
         }
         self.write(&job)
             .map_err(|e| Refusal::new(500, "InternalError", format!("cannot record the job: {e}")))?;
-        jobs.insert(job.run_id.clone(), job.clone());
-        place.send(job.run_id.clone());
-        Ok(job)
+        let (asker, verdict) = oneshot::channel();
+        let is_next = jobs.values().all(Job::is_over);
+        let run = job.run_id.clone();
+        jobs.insert(run.clone(), job);
+        place.send(Waiting {
+            run,
+            asker: Some(asker),
+        });
+        Ok(if is_next {
+            Submitted::Next(verdict)
+        } else {
+            Submitted::Behind
+        })
+    }
+
+    /// Notes that there will be no pod.
+    pub fn refused(&self, run: &RunId, refusal: &Refusal, now_ms: u64) {
+        self.change(run, |job| {
+            job.state = JobState::Failed;
+            job.ended_on = Some(now_ms);
+            job.refused = Some(Refused {
+                status: refusal.status,
+                code: refusal.code.clone(),
+            });
+        });
     }
 
     /// Notes that the pod is at work.
@@ -339,7 +398,7 @@ mod tests {
             let (jobs, mut waiting) = Jobs::open(dir.path(), 1).unwrap();
             jobs.submit(jobs.reserve().unwrap(), job("r1")).unwrap();
             jobs.submit(jobs.reserve().unwrap(), job("r1")).unwrap();
-            assert_eq!(waiting.recv().await, Some(run.clone()));
+            assert_eq!(waiting.recv().await.unwrap().run, run);
             assert!(waiting.try_recv().is_err(), "queued twice");
             let record = std::fs::metadata(dir.path().join("r1.json")).unwrap();
             let mode = std::os::unix::fs::MetadataExt::mode(&record) & 0o777;
@@ -365,21 +424,35 @@ mod tests {
         let (jobs, mut waiting) = Jobs::open(dir.path(), 9).unwrap();
         let lost = jobs.get(&"r1".parse().unwrap()).unwrap();
         assert_eq!((lost.state, lost.ended_on), (JobState::Failed, Some(9)));
-        assert_eq!(waiting.recv().await, Some("r2".parse().unwrap()));
+        assert_eq!(waiting.recv().await.unwrap().run.as_str(), "r2");
     }
 
     #[tokio::test]
-    async fn a_job_is_admitted_for_the_time_that_those_before_it_may_take() {
+    async fn only_who_is_next_waits_for_the_verdict_which_is_kept() {
         let dir = tempfile::tempdir().unwrap();
-        let (jobs, mut waiting) = Jobs::open(dir.path(), 1).unwrap();
-        let first = jobs.reserve().unwrap();
-        assert_eq!(jobs.seconds_until_done(60), 120, "one may be running");
-        first.send("a".parse().unwrap());
-        let _second = jobs.reserve().unwrap();
-        assert_eq!(jobs.seconds_until_done(60), 180);
-        waiting.recv().await.unwrap();
-        assert_eq!(jobs.seconds_until_done(60), 120);
-        assert_eq!(jobs.seconds_until_done(80_000), RUN_SECONDS_MAX);
+        let run: RunId = "r1".parse().unwrap();
+        {
+            let (jobs, mut waiting) = Jobs::open(dir.path(), 1).unwrap();
+            let submit = |run| jobs.submit(jobs.reserve().unwrap(), job(run)).unwrap();
+            let Submitted::Next(verdict) = submit("r1") else {
+                panic!("nothing is before it");
+            };
+            assert!(matches!(submit("r2"), Submitted::Behind));
+            assert!(matches!(submit("r1"), Submitted::Known(_)));
+            let refusal = Refusal::new(403, "RunCancelled", "by 4711");
+            jobs.refused(&run, &refusal, 7);
+            let asker = waiting.recv().await.unwrap().asker.unwrap();
+            asker.send(Err(refusal.clone())).unwrap();
+            assert_eq!(verdict.await, Ok(Err(refusal)));
+        }
+        let (jobs, _waiting) = Jobs::open(dir.path(), 9).unwrap();
+        let known = jobs.get(&run).unwrap();
+        assert_eq!((known.state, known.ended_on), (JobState::Failed, Some(7)));
+        let view = known.view();
+        let code = view.pointer("/status/applicationState/errorCode");
+        assert_eq!(code, Some(&json!("RunCancelled")));
+        let text = format!("{view}{}", known.history());
+        assert!(!text.contains("4711"), "{text}");
     }
 
     #[tokio::test]

@@ -1,9 +1,11 @@
 //! Runs an agreed query as a Spark job, once the ledger shows that everyone concerned consents.
 //!
-//! [`routes`] says in which order a run is admitted; [`ledger`] asks, [`query`] parses and looks at
-//! the SQL, [`jobs`] remembers, [`worker`] has a pod carry out one job after another. The launcher
-//! holds no secret and sees no data: it is [`identity`], a queue and a child process.
+//! [`routes`] answers whoever calls, [`requested`] finds what the ledger has for us, [`jobs`] remembers,
+//! [`worker`] takes one job after another, has it admitted ([`admission`]) and has a pod carry it out;
+//! [`ledger`] asks, [`query`] parses and looks at the SQL. The launcher holds no secret and sees no
+//! data: it is [`identity`], a queue and a child process.
 
+pub mod admission;
 pub mod backends;
 pub mod identity;
 pub mod jobs;

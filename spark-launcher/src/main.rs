@@ -1,5 +1,4 @@
-//! `concordat-launcher`: asked by users to run queries, asks the ledger whether it may, and has a
-//! pod do it.
+//! `concordat-launcher`: told which run to see to, has the ledger admit it, and has a pod carry it out.
 #![allow(clippy::print_stderr, reason = "errors at start go to the terminal")]
 
 use std::net::SocketAddr;
@@ -122,8 +121,9 @@ async fn serve(arguments: Serve) -> Result<()> {
         work_dir,
         timeout: Duration::from_secs(arguments.run_timeout_s),
     };
+    let ledger = Arc::new(Ledger::new(connection, workload, arguments.contract.clone()));
     let launcher = Launcher {
-        ledger: Ledger::new(connection, workload, arguments.contract.clone()),
+        ledger: Arc::clone(&ledger),
         address: arguments.address,
         contract: arguments.contract,
         jobs: Arc::clone(&jobs),
@@ -143,7 +143,7 @@ async fn serve(arguments: Serve) -> Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     tokio::select! {
         () = server::serve(listener, TlsAcceptor::from(tls.settings), Arc::new(launcher)) => {}
-        () = worker::work(pods, jobs, waiting) => {}
+        () = worker::work(pods, ledger, jobs, waiting) => {}
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }

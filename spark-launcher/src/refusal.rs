@@ -30,6 +30,18 @@ impl Refusal {
         }
     }
 
+    /// The same for people who show no credentials: what the ledger said of owners and queries is for
+    /// those whom the ledger tells it.
+    #[must_use]
+    pub fn without_reasons(&self) -> Self {
+        let message = if self.status < 500 {
+            "the run was refused: its people find on the ledger why"
+        } else {
+            "there is no answer about the run; try again later"
+        };
+        Self::new(self.status, &self.code, message)
+    }
+
     /// The error envelope.
     #[must_use]
     pub fn body(&self) -> JsonValue {
@@ -78,6 +90,9 @@ mod tests {
             };
             let refusal = Refusal::from(error);
             assert_eq!((refusal.status, &refusal.details), (expected, &details));
+            let shown = refusal.without_reasons();
+            assert_eq!((shown.status, &shown.code), (expected, &refusal.code));
+            assert!(!shown.body().to_string().contains("bob"));
             assert_eq!(
                 refusal.body().pointer("/error/code"),
                 Some(&json!("QueryMissingApprovalsFromDatasetOwners"))

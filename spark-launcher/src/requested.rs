@@ -5,6 +5,7 @@
 //! seconds at most: strangers cannot make the launcher write (decision 45).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use cleanroom_model::{DocumentId, RunId};
@@ -22,14 +23,14 @@ pub type Listed = BTreeMap<RunId, DocumentId>;
 /// The latest list.
 pub struct Requested {
     interval: Duration,
-    latest: Mutex<Option<Latest>>,
+    latest: Arc<Mutex<Option<Latest>>>,
 }
 
 impl Default for Requested {
     fn default() -> Self {
         Self {
             interval: QUESTION_INTERVAL,
-            latest: Mutex::default(),
+            latest: Arc::default(),
         }
     }
 }
@@ -40,47 +41,55 @@ struct Latest {
 }
 
 impl Requested {
-    /// The query that `run` was asked for, taken off the list: whoever finds it sees to it. `None`
-    /// if nobody has asked for it. `list` asks the ledger.
+    /// The query that `run` was asked for, or `None` if nobody has asked for it. `list` asks the
+    /// ledger.
     ///
     /// # Errors
     ///
     /// What `list` failed with.
-    pub async fn take(
-        &self,
-        run: &RunId,
-        list: impl AsyncFnOnce() -> Result<Listed, Refusal>,
-    ) -> Result<Option<DocumentId>, Refusal> {
+    pub async fn find<F>(&self, run: &RunId, list: impl FnOnce() -> F) -> Result<Option<DocumentId>, Refusal>
+    where
+        F: Future<Output = Result<Listed, Refusal>> + Send + 'static,
+    {
         let came = Instant::now();
         // Held through the question, so that all who come meanwhile wait for the next one together.
-        let mut latest = self.latest.lock().await;
-        if let Some(Latest {
-            answer: Ok(listed), ..
-        }) = latest.as_mut()
-            && let Some(query) = listed.remove(run)
-        {
-            return Ok(Some(query));
-        }
+        let mut latest = Arc::clone(&self.latest).lock_owned().await;
+        let mut not_before = None;
         if let Some(known) = latest.as_ref() {
+            if let Ok(listed) = &known.answer
+                && let Some(query) = listed.get(run)
+            {
+                return Ok(Some(query.clone()));
+            }
             if known.asked >= came {
                 return known.answer.as_ref().map(|_| None).map_err(Clone::clone);
             }
-            tokio::time::sleep_until(known.asked + self.interval).await;
+            not_before = Some(known.asked + self.interval);
         }
-        let asked = Instant::now();
-        let mut answer = list().await;
-        let found = answer
-            .as_mut()
-            .map(|listed| listed.remove(run))
-            .map_err(|e| e.clone());
-        *latest = Some(Latest { asked, answer });
-        found
+        let (question, run) = (list(), run.clone());
+        // A task of its own: whoever hangs up in the middle neither spoils the answer for the others
+        // nor makes the next question come sooner.
+        let asking = tokio::spawn(async move {
+            if let Some(time) = not_before {
+                tokio::time::sleep_until(time).await;
+            }
+            let asked = Instant::now();
+            let answer = question.await;
+            let found = answer
+                .as_ref()
+                .map(|listed| listed.get(&run).cloned())
+                .map_err(Clone::clone);
+            *latest = Some(Latest { asked, answer });
+            found
+        });
+        asking
+            .await
+            .unwrap_or_else(|_| Err(Refusal::new(500, "InternalError", "the question was cut off")))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use super::*;
@@ -89,55 +98,76 @@ mod tests {
         text.parse().unwrap()
     }
 
+    const INTERVAL: Duration = Duration::from_millis(400);
+
     /// Short, for the tests' sake.
     fn requested() -> Requested {
+        assert_eq!(Requested::default().interval, Duration::from_secs(5));
         Requested {
-            interval: Duration::from_millis(500),
+            interval: INTERVAL,
             ..Requested::default()
         }
     }
 
+    #[derive(Default)]
     struct Ledger {
         questions: AtomicU32,
-        listed: Vec<&'static str>,
     }
 
     impl Ledger {
-        fn list(&self) -> Result<Listed, Refusal> {
+        /// As long as the real one takes, or longer.
+        async fn list(self: Arc<Self>) -> Result<Listed, Refusal> {
             self.questions.fetch_add(1, Ordering::Relaxed);
+            tokio::time::sleep(Duration::from_millis(100)).await;
             let query: DocumentId = "q".parse().unwrap();
-            Ok(self.listed.iter().map(|id| (run(id), query.clone())).collect())
+            Ok(["r1", "r2"].map(|id| (run(id), query.clone())).into())
+        }
+
+        fn count(&self) -> u32 {
+            self.questions.load(Ordering::Relaxed)
         }
     }
 
     #[tokio::test]
-    async fn a_thousand_made_up_ids_at_once_are_two_questions() {
-        let (requested, ledger) = (
-            Arc::new(requested()),
-            Arc::new(Ledger {
-                questions: AtomicU32::new(0),
-                listed: vec!["r1", "r2"],
-            }),
-        );
+    async fn a_thousand_made_up_ids_are_one_question_an_interval() {
+        let (requested, ledger) = (Arc::new(requested()), Arc::new(Ledger::default()));
+        let began = Instant::now();
         let mut strangers = tokio::task::JoinSet::new();
         for number in 0..1000 {
             let (requested, ledger) = (Arc::clone(&requested), Arc::clone(&ledger));
             strangers.spawn(async move {
-                requested
-                    .take(&run(&format!("made-up-{number}")), async || ledger.list())
-                    .await
+                let id = run(&format!("made-up-{number}"));
+                requested.find(&id, || ledger.list()).await
             });
         }
         while let Some(answer) = strangers.join_next().await {
             assert_eq!(answer.unwrap(), Ok(None));
         }
         // The first was asked for at once; all who came while it was under way share the next.
-        assert!(ledger.questions.load(Ordering::Relaxed) <= 2);
-        // A run that is known by now needs none, and is found by one caller.
-        let before = ledger.questions.load(Ordering::Relaxed);
-        let found = requested.take(&run("r1"), async || ledger.list()).await;
-        assert_eq!(found, Ok(Some("q".parse().unwrap())));
-        assert_eq!(ledger.questions.load(Ordering::Relaxed), before);
+        let questions = ledger.count();
+        assert!((1..=2).contains(&questions), "{questions}");
+        assert!(began.elapsed() >= INTERVAL * (questions - 1));
+        // A run that is known by now needs none.
+        for _ in 0..2 {
+            let found = requested.find(&run("r1"), || Arc::clone(&ledger).list()).await;
+            assert_eq!(found, Ok(Some("q".parse().unwrap())));
+        }
+        assert_eq!(ledger.count(), questions);
+    }
+
+    #[tokio::test]
+    async fn strangers_who_hang_up_do_not_make_the_launcher_ask_more_often() {
+        let (requested, ledger) = (requested(), Arc::new(Ledger::default()));
+        let began = Instant::now();
+        for number in 0..30 {
+            let id = run(&format!("made-up-{number}"));
+            let asked = requested.find(&id, || Arc::clone(&ledger).list());
+            // Gone in the middle of the question.
+            let gone = tokio::time::timeout(Duration::from_millis(50), asked).await;
+            assert!(gone.is_err());
+        }
+        let intervals = began.elapsed().as_millis() / INTERVAL.as_millis();
+        assert!(u128::from(ledger.count()) <= intervals + 1, "{}", ledger.count());
     }
 
     #[tokio::test]
@@ -146,10 +176,11 @@ mod tests {
         let down = || Refusal::new(503, "LedgerUnreachable", "no answer");
         let began = Instant::now();
         for _ in 0..3 {
-            let answer = requested.take(&run("r"), async || Err(down())).await;
+            let answer = requested
+                .find(&run("r"), || std::future::ready(Err(down())))
+                .await;
             assert_eq!(answer, Err(down()));
         }
-        assert!(began.elapsed() >= requested.interval * 2);
-        assert_eq!(Requested::default().interval, Duration::from_secs(5));
+        assert!(began.elapsed() >= INTERVAL * 2);
     }
 }

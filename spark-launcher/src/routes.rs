@@ -1,9 +1,8 @@
 //! The launcher's HTTP surface (spark-analytics §6): path → handler, and the order of admission.
 //!
 //! Runs are asked for on the ledger. The launcher gets the run id alone, from anybody: a known run
-//! id, the ledger's list of requested runs, room in the queue, the SQL gate, then the ledger's one
-//! transaction, then the audit event, then the queue. The ledger decides; what comes before only
-//! spares it work, what comes after cannot fail for want of consent.
+//! id, the ledger's list of requested runs, room in the queue, then the queue, and admission when the
+//! run's turn has come. If nothing is before it, that is now, and the answer is the ledger's verdict.
 //!
 //! Nothing here asks who calls, and nothing is shown but state, code and times. The reference's form,
 //! a user's token with parameters in the body, is answered only behind `--accept-user-tokens`, which
@@ -18,13 +17,27 @@ use serde_json::{Value as JsonValue, json};
 use tokio::sync::mpsc::OwnedPermit;
 
 use crate::identity;
-use crate::jobs::{Job, Jobs};
+use crate::jobs::{Job, Jobs, Submitted, Waiting};
 use crate::ledger::Ledger;
 use crate::query::{Wanted, check_sql_apart};
 use crate::refusal::Refusal;
 use crate::requested::Requested;
 use crate::worker::unix_now_ms;
 
+/// The interface as OpenAPI describes it; a test holds it against [`ROUTES`].
+const DOCUMENT: &str = include_str!("../../docs/openapi/launcher.json");
+/// All that is answered: method and path, with names in braces for what callers choose.
+pub const ROUTES: [(&str, &str); 9] = [
+    ("GET", "/api"),
+    ("GET", "/ready"),
+    ("GET", "/report"),
+    ("GET", "/show"),
+    ("POST", "/runs/{runId}"),
+    ("GET", "/status/{runId}"),
+    ("GET", "/queries/{queryId}/runs"),
+    ("POST", "/queries/{queryId}/run"),
+    ("GET", "/queries/{queryId}/prerequisites"),
+];
 /// The header that carries the user's token.
 pub const TOKEN_HEADER: &str = "x-ms-cleanroom-authorization";
 /// Longest token, in bytes.
@@ -33,7 +46,7 @@ const TOKEN_LEN_MAX: usize = 16 * 1024;
 /// Everything that handlers need.
 pub struct Launcher {
     /// The ledger, under our own key.
-    pub ledger: Ledger,
+    pub ledger: Arc<Ledger>,
     /// Its address; shown, and used for the users' own calls.
     pub address: String,
     /// The contract; shown.
@@ -62,6 +75,9 @@ impl Launcher {
     pub async fn answer(&self, method: &Method, path: &str, headers: &HeaderMap, body: &[u8]) -> Answer {
         let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
         match (method, parts.as_slice()) {
+            (&Method::GET, ["api"]) => {
+                serde_json::from_str(DOCUMENT).map_err(|e| Refusal::new(500, "InternalError", e.to_string()))
+            }
             (&Method::GET, ["ready"]) => Ok(json!({ "status": "up" })),
             (&Method::GET, ["report"]) => {
                 Ok(identity::report(self.ledger.workload(), &self.certificate_pem)?)
@@ -91,12 +107,7 @@ impl Launcher {
                     .ok_or_else(|| not_found(format!("there is no job {run}")))?;
                 Ok(job.view())
             }
-            (
-                _,
-                ["ready" | "report" | "show"]
-                | ["queries", _, "run" | "prerequisites" | "runs"]
-                | ["status" | "runs", _],
-            ) => Err(Refusal::new(
+            (_, parts) if ROUTES.iter().any(|(_, path)| fits(path, parts)) => Err(Refusal::new(
                 405,
                 "UnsupportedHttpVerb",
                 format!("{method} is not answered here"),
@@ -144,30 +155,30 @@ impl Launcher {
             ));
         }
         if let Some(known) = self.jobs.get(&run) {
-            return Ok(known.view());
+            return shown(&known);
         }
-        let found = self
-            .requested
-            .take(&run, async || self.ledger.requested().await)
-            .await?;
-        let Some(query) = found else {
-            // Somebody else may have found it while we waited.
-            return self.jobs.get(&run).map(|job| job.view()).ok_or_else(|| {
-                Refusal::new(
-                    404,
-                    "RunNotRequested",
-                    format!("run {run} waits for no launcher on the ledger"),
-                )
-            });
+        let ask = || {
+            let ledger = Arc::clone(&self.ledger);
+            async move { ledger.requested().await }
         };
-        self.launch(run, &query, self.jobs.reserve()?, async || Ok(()))
-            .await
+        let without_reasons = |refusal: Refusal| refusal.without_reasons();
+        let found = self.requested.find(&run, ask).await.map_err(without_reasons)?;
+        let Some(query) = found else {
+            return Err(Refusal::new(
+                404,
+                "RunNotRequested",
+                format!("run {run} waits for no launcher on the ledger"),
+            ));
+        };
+        let place = self.jobs.reserve()?;
+        let answer = self.launch(run, &query, place).await;
+        answer.map_err(without_reasons)
     }
 
     /// The reference's form: asked for on the ledger in the user's name, by the user's token.
     async fn run_for_user(&self, token: String, query: &DocumentId, body: &[u8]) -> Answer {
         let fresh = || format!("run-{}", hex::encode(random_bytes::<16>()));
-        let mut wanted = Wanted::parse(body, fresh, self.run_seconds_max)?;
+        let wanted = Wanted::parse(body, fresh, self.run_seconds_max)?;
         if let Some(known) = self.jobs.get(&wanted.run) {
             return same_query(&known, query);
         }
@@ -175,53 +186,25 @@ impl Launcher {
             return self.dry_run(query, &wanted).await;
         }
         let place = self.jobs.reserve()?;
-        wanted.request.max_duration_s = Some(self.jobs.seconds_until_done(self.run_seconds_max));
         let Wanted { run, request, .. } = wanted;
-        let asked = run.clone();
-        let ask = async || {
-            self.ledger
-                .ask(&self.address, token, query, &asked, &request)
-                .await
-        };
-        self.launch(run, query, place, ask).await
+        self.ledger
+            .ask(&self.address, token, query, &run, &request)
+            .await?;
+        self.launch(run, query, place).await
     }
 
-    /// Admission and queue; `ask` puts the request on the ledger, if it is not there yet.
-    async fn launch(
-        &self,
-        run: RunId,
-        query: &DocumentId,
-        place: OwnedPermit<RunId>,
-        ask: impl AsyncFnOnce() -> Result<(), Refusal>,
-    ) -> Answer {
-        // Not accepted yet: then the ledger refuses below, and records that it did.
-        let checked = self.check_accepted(query, &run).await?;
-        ask().await?;
-        self.ledger.admit(query, &run).await?;
-        if !checked && !self.check_accepted(query, &run).await? {
-            return Err(Refusal::new(
-                502,
-                "LedgerError",
-                "the query was admitted but cannot be read",
-            ));
+    /// Puts a run into the queue, and waits for the verdict if nothing is before it.
+    async fn launch(&self, run: RunId, query: &DocumentId, place: OwnedPermit<Waiting>) -> Answer {
+        let job = Job::new(run.clone(), query.clone(), unix_now_ms());
+        match self.jobs.submit(place, job)? {
+            Submitted::Known(job) => return same_query(&job, query),
+            Submitted::Next(verdict) => {
+                let stopped = |_| Refusal::new(503, "InternalError", "the launcher is stopping");
+                verdict.await.map_err(stopped)??;
+            }
+            Submitted::Behind => {}
         }
-        self.ledger.audit_start(query, &run).await?;
-        let job = Job::new(run, query.clone(), unix_now_ms());
-        let job = self.jobs.submit(place, job)?;
-        same_query(&job, query)?;
-        Ok(json!({ "status": "success", "id": job.run_id }))
-    }
-
-    /// Puts the query before the SQL gate if it can be read; `false` if it is not accepted.
-    async fn check_accepted(&self, query: &DocumentId, run: &RunId) -> Result<bool, Refusal> {
-        let Some(text) = self.ledger.accepted_query(query).await? else {
-            return Ok(false);
-        };
-        if let Err(refusal) = check_sql_apart(text).await {
-            self.ledger.audit_denied(query, run, &refusal.code).await?;
-            return Err(refusal);
-        }
-        Ok(true)
+        Ok(json!({ "status": "success", "id": run }))
     }
 
     async fn dry_run(&self, query: &DocumentId, wanted: &Wanted) -> Answer {
@@ -252,7 +235,22 @@ impl Launcher {
     }
 }
 
-/// A known run is answered as it stands, to whoever asks for the query it belongs to.
+/// Whether a path is one of this form.
+fn fits(form: &str, parts: &[&str]) -> bool {
+    let form: Vec<&str> = form.trim_matches('/').split('/').collect();
+    let fits_one = |(form, part): (&&str, &&str)| form.starts_with('{') || form == part;
+    form.len() == parts.len() && form.iter().zip(parts).all(fits_one)
+}
+
+/// A known run as it stands; one that was refused is refused again.
+fn shown(job: &Job) -> Answer {
+    match &job.refused {
+        Some(refused) => Err(Refusal::new(refused.status, &refused.code, "").without_reasons()),
+        None => Ok(job.view()),
+    }
+}
+
+/// A known run is answered to whoever asks for the query it belongs to.
 fn same_query(job: &Job, query: &DocumentId) -> Answer {
     if job.query_id != *query {
         let message = format!(
@@ -261,7 +259,7 @@ fn same_query(job: &Job, query: &DocumentId) -> Answer {
         );
         return Err(Refusal::new(409, "RunIdInUse", message));
     }
-    Ok(job.view())
+    shown(job)
 }
 
 fn not_found(message: String) -> Refusal {
@@ -305,6 +303,27 @@ mod tests {
         assert_eq!(bearer(&headers).unwrap_err().status, 401);
         headers.insert(TOKEN_HEADER, "Bearer a.b.c".parse().unwrap());
         assert_eq!(bearer(&headers).unwrap(), "a.b.c");
+    }
+
+    #[test]
+    fn the_interface_document_names_every_route_and_no_other() {
+        let document: JsonValue = serde_json::from_str(DOCUMENT).unwrap();
+        assert_eq!(
+            document.pointer("/info/version"),
+            Some(&json!(env!("CARGO_PKG_VERSION")))
+        );
+        let paths = document.get("paths").and_then(JsonValue::as_object).unwrap();
+        let mut described: Vec<(String, &str)> = paths
+            .iter()
+            .flat_map(|(path, operations)| {
+                let methods = operations.as_object().unwrap().keys();
+                methods.map(|method| (method.to_ascii_uppercase(), path.as_str()))
+            })
+            .collect();
+        let mut answered = ROUTES.map(|(method, path)| (method.to_owned(), path)).to_vec();
+        described.sort();
+        answered.sort();
+        assert_eq!(described, answered);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Takes jobs from the queue, one at a time, and has a pod carry each out.
+//! Takes jobs from the queue, one at a time, has each admitted, and has a pod carry it out.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -9,8 +9,10 @@ use cleanroom_model::analytics::{FailureCode, JobEvent};
 use cleanroom_model::{ContractId, RunId};
 use tokio::sync::mpsc;
 
+use crate::admission;
 use crate::backends::local::LocalPod;
-use crate::jobs::Jobs;
+use crate::jobs::{Jobs, Waiting};
+use crate::ledger::Ledger;
 
 /// How pods are started. Nothing here decides what a pod may read: that is its launch document's
 /// and the run record's matter.
@@ -60,27 +62,51 @@ impl PodSettings {
 }
 
 /// Works until the queue's sender is gone.
-pub async fn work(settings: PodSettings, jobs: Arc<Jobs>, mut waiting: mpsc::Receiver<RunId>) {
-    while let Some(run) = waiting.recv().await {
-        jobs.started(&run);
-        tracing::info!(%run, "pod started");
-        let pod = LocalPod {
-            program: settings.program.clone(),
-            arguments: settings.arguments(&run),
-            work_dir: settings.work_dir.clone(),
-            // The pod ends in good order by its own clock; this one is for pods that hang.
-            timeout: settings.timeout.saturating_add(Duration::from_secs(60)),
-        };
-        let last = match pod.run(|event| jobs.progressed(&run, event)).await {
-            Ok(last) => last,
-            Err(error) => {
-                tracing::error!(%run, %error, "pod failed");
-                JobEvent::failed(FailureCode::SparkJobFailed, &error.to_string())
+pub async fn work(
+    settings: PodSettings,
+    ledger: Arc<Ledger>,
+    jobs: Arc<Jobs>,
+    mut queue: mpsc::Receiver<Waiting>,
+) {
+    while let Some(Waiting { run, asker }) = queue.recv().await {
+        let Some(job) = jobs.get(&run) else { continue };
+        let verdict = admission::admit(&ledger, &job.query_id, &run).await;
+        match &verdict {
+            Ok(()) => jobs.started(&run),
+            Err(refusal) => {
+                tracing::info!(%run, code = %refusal.code, "not admitted");
+                jobs.refused(&run, refusal, unix_now_ms());
             }
-        };
-        jobs.ended(&run, &last, unix_now_ms());
-        tracing::info!(%run, code = ?last.code, "pod ended");
+        }
+        let is_admitted = verdict.is_ok();
+        if let Some(asker) = asker {
+            // Who asked may have gone.
+            let _ = asker.send(verdict);
+        }
+        if is_admitted {
+            carry_out(&settings, &jobs, &run).await;
+        }
     }
+}
+
+async fn carry_out(settings: &PodSettings, jobs: &Jobs, run: &RunId) {
+    tracing::info!(%run, "pod started");
+    let pod = LocalPod {
+        program: settings.program.clone(),
+        arguments: settings.arguments(run),
+        work_dir: settings.work_dir.clone(),
+        // The pod ends in good order by its own clock; this one is for pods that hang.
+        timeout: settings.timeout.saturating_add(Duration::from_secs(60)),
+    };
+    let last = match pod.run(|event| jobs.progressed(run, event)).await {
+        Ok(last) => last,
+        Err(error) => {
+            tracing::error!(%run, %error, "pod failed");
+            JobEvent::failed(FailureCode::SparkJobFailed, &error.to_string())
+        }
+    };
+    jobs.ended(run, &last, unix_now_ms());
+    tracing::info!(%run, code = ?last.code, "pod ended");
 }
 
 /// Unix milliseconds, for records that people read.

@@ -13,7 +13,7 @@ use spark_launcher::identity::{TlsIdentity, workload};
 use spark_launcher::jobs::Jobs;
 use spark_launcher::ledger::Ledger;
 use spark_launcher::requested::Requested;
-use spark_launcher::routes::{Launcher, TOKEN_HEADER};
+use spark_launcher::routes::{Launcher, ROUTES, TOKEN_HEADER};
 use spark_launcher::server::serve;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
@@ -48,7 +48,7 @@ async fn start() -> Running {
     let workload = workload(service, &document, Some(&attester), false).unwrap();
     let contract: cleanroom_model::ContractId = "c".parse().unwrap();
     let launcher = Launcher {
-        ledger: Ledger::new(connection, workload, contract.clone()),
+        ledger: Ledger::new(connection, workload, contract.clone()).into(),
         address: nobody,
         contract,
         jobs,
@@ -161,5 +161,30 @@ async fn requests_are_refused_with_their_codes() {
         (nobody.post_empty("/runs/r").await, "LedgerUnreachable"),
     ] {
         assert_eq!(outcome.unwrap_err().code(), Some(code));
+    }
+}
+
+#[tokio::test]
+async fn every_route_that_is_described_is_answered_and_no_other_method() {
+    let launcher = start().await;
+    let good = expected(&launcher, launcher.host_data, &[launcher.root]);
+    let certificate = discover(&launcher.address, &good).await.unwrap();
+    let nobody = Connection::pinned(&launcher.address, &certificate, None).unwrap();
+    for (method, path) in ROUTES {
+        let path = path.replace("{runId}", "r").replace("{queryId}", "q");
+        let (there, not_there) = match method {
+            "GET" => (nobody.get(&path).await, nobody.post_empty(&path).await),
+            _ => (nobody.post_empty(&path).await, nobody.get(&path).await),
+        };
+        assert_eq!(
+            not_there.unwrap_err().code(),
+            Some("UnsupportedHttpVerb"),
+            "{path}"
+        );
+        if let Err(error) = there {
+            let code = error.code().unwrap_or_default();
+            assert!(code != "UnsupportedHttpVerb", "{method} {path}");
+            assert!(!error.to_string().contains("nothing at this path"), "{path}");
+        }
     }
 }

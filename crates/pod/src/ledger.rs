@@ -128,12 +128,28 @@ impl Ledger {
     ///
     /// [`RunError`] with the ledger's reason.
     pub async fn look(&self) -> Result<(), RunError> {
+        self.check()
+            .await
+            .map_err(|e| refused(&e, FailureCode::SparkJobFailed))
+    }
+
+    /// The ledger's word that the run may not go on, if it says so now. Without an answer nothing is
+    /// said: the next open asks again.
+    pub async fn refusal(&self) -> Option<RunError> {
+        match self.check().await {
+            Err(error @ ClientError::Api { status: 400..500, .. }) => {
+                Some(refused(&error, FailureCode::SparkJobFailed))
+            }
+            _ => None,
+        }
+    }
+
+    async fn check(&self) -> Result<(), ClientError> {
         let path = format!("/app/contracts/{}/runs/{}/check", self.contract, self.run);
         self.workload
             .post(&self.connection.again(), &path, &json!({}))
             .await
             .map(drop)
-            .map_err(|e| refused(&e, FailureCode::SparkJobFailed))
     }
 
     /// A secret of the run.

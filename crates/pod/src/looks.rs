@@ -1,16 +1,20 @@
-//! When the ledger must be asked again whether the run may go on (decision 76).
+//! When the ledger must be asked again whether the run may go on (decision 76): before data passes the
+//! door, and now and then while none does, so that whoever ends a run ends the work, too.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use cleanroom_model::policy::PolicyType;
 
+use crate::plan::RunError;
 use crate::webhdfs::Access;
 
 /// How old a look may be when a file is opened that is not the first of its input.
 const AGE_MAX: Duration = Duration::from_secs(2);
 /// The same where fresh evidence takes seconds by itself.
 const AGE_MAX_CVM: Duration = Duration::from_secs(30);
+/// Time between two looks while Spark works; as long as evidence is good where that takes seconds.
+const INTERVAL: Duration = Duration::from_secs(10);
 
 /// What the ledger has confirmed so far.
 #[derive(Debug)]
@@ -35,6 +39,12 @@ impl Looks {
         }
     }
 
+    /// Time between two looks that no open asks for.
+    #[must_use]
+    pub fn interval(&self) -> Duration {
+        self.age_max.max(INTERVAL)
+    }
+
     /// Whether this open takes a new look: the first of each input always does.
     #[must_use]
     pub fn is_due(&self, access: &Access, now: Instant) -> bool {
@@ -54,9 +64,37 @@ impl Looks {
     }
 }
 
+/// Ends with the refusal, when the ledger does not let the run go on any more.
+pub async fn refusal(interval: Duration, ask: impl AsyncFn() -> Option<RunError>) -> RunError {
+    loop {
+        tokio::time::sleep(interval).await;
+        if let Some(refusal) = ask().await {
+            return refusal;
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
+    use cleanroom_model::analytics::FailureCode;
+
     use super::*;
+
+    #[tokio::test]
+    async fn a_run_that_is_ended_while_nothing_is_opened_ends() {
+        let asked = Cell::new(0);
+        let ask = async || {
+            asked.set(asked.get() + 1);
+            (asked.get() == 3).then(|| RunError::new(FailureCode::Cancelled, "ended"))
+        };
+        let refusal = refusal(Duration::from_millis(1), ask).await;
+        assert_eq!((refusal.code, asked.get()), (FailureCode::Cancelled, 3));
+        for (platform, seconds) in [(PolicyType::SnpCaci, 10), (PolicyType::SnpCvm, 30)] {
+            assert_eq!(Looks::new(platform).interval().as_secs(), seconds);
+        }
+    }
 
     fn read(view: &str) -> Access {
         Access::Read { view: view.into() }

@@ -2,8 +2,8 @@
 //!
 //! The order is the promise: the ledger's record first, the SQL gate before any key, the store's
 //! identity before any data, a look at consent before the first open of each input, before any other
-//! open unless one was taken just before, and once more before the result, audit
-//! events committed before anything becomes visible. Whatever fails, no output stays.
+//! open unless one was taken just before, now and then while Spark works, and once more before the
+//! result, audit events committed before anything becomes visible. Whatever fails, no output stays.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 use crate::inputs::Input;
 use crate::job::JobSpec;
 use crate::ledger::{Audit, Ledger};
-use crate::looks::Looks;
+use crate::looks::{self, Looks};
 use crate::output::{ManifestSignature, OutputError, Provenance, Sink};
 use crate::plan::{Part, Plan, RunError};
 use crate::sealed_file::DataKey;
@@ -238,6 +238,7 @@ async fn compute(
     let job = ledger.run().as_str();
     let closed = Closed::default();
     let looks = Looks::new(plan.record.pod_policy_type);
+    let interval = looks.interval();
     let gate = consent_gate(Arc::clone(ledger), looks, Arc::clone(&closed));
     let door = Door::open(inputs, sink, job, gate)
         .await
@@ -275,6 +276,7 @@ async fn compute(
         () = settings.stop.notified() => {
             return Err(RunError::new(FailureCode::Cancelled, "the run was stopped"));
         }
+        refusal = looks::refusal(interval, async || ledger.refusal().await) => return Err(refusal),
     };
     if let Some(refused) = closed.lock().unwrap_or_else(PoisonError::into_inner).take() {
         return Err(refused);
