@@ -318,3 +318,33 @@ async fn connect(
     let certificate = discover(&launcher.launcher, &expected).await?;
     Ok(Connection::pinned(&launcher.launcher, &certificate, None)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Asked {
+        #[command(flatten)]
+        wanted: Wanted,
+    }
+
+    #[test]
+    fn what_is_asked_for_is_what_was_said_and_no_longer_than_a_run_may_take() {
+        let asked = |seconds: u64| {
+            let parameters = ["asked", "--parameter", "n=7", "--max-duration-s"];
+            let seconds = seconds.to_string();
+            Asked::try_parse_from(parameters.into_iter().chain([seconds.as_str()]))
+        };
+        let request = asked(RUN_SECONDS_MAX).unwrap().wanted.request();
+        assert_eq!(request.max_duration_s, Some(RUN_SECONDS_MAX));
+        assert_eq!(request.parameters.get("n"), Some(&json!(7)));
+        assert!(asked(RUN_SECONDS_MAX + 1).is_err());
+        assert!(Asked::try_parse_from(["asked", "--start-date", "2025-09-01"]).is_err());
+        let kind = ["asked", "--pod-policy-type", "snp-cvm"];
+        let request = Asked::try_parse_from(kind).unwrap().wanted.request();
+        assert_eq!(request.pod_policy_type, Some(PolicyType::SnpCvm));
+    }
+}

@@ -124,24 +124,17 @@ impl Ledger {
     /// [`Refusal`] if the ledger does not answer, or never comes to an end.
     pub async fn requested(&self) -> Result<Listed, Refusal> {
         let mut path = format!("/app/contracts/{}/runs?state=Requested", self.contract);
-        let mut listed = Listed::new();
-        for _ in 0..PAGES_MAX {
-            let page: WaitingRuns = self
+        let mut pages = Pages::default();
+        loop {
+            let reply = self
                 .workload
                 .post(&self.connection.again(), &path, &json!({}))
-                .await?
-                .json()?;
-            listed.extend(page.value.into_iter().map(|run| (run.run_id, run.query_id)));
-            match page.next_link {
+                .await?;
+            match pages.add(reply.json()?)? {
                 Some(next) => path = next,
-                None => return Ok(listed),
+                None => return Ok(pages.listed),
             }
         }
-        Err(Refusal::new(
-            502,
-            "LedgerError",
-            "the list of requested runs has no end",
-        ))
     }
 
     /// Whether a run would be admitted now, and if not, why. Without a request: whether the query could be
@@ -191,5 +184,56 @@ impl Ledger {
             .write(&self.connection.again(), Method::PUT, &path, data.as_bytes())
             .await?;
         Ok(())
+    }
+}
+
+/// A list, page by page.
+#[derive(Default)]
+struct Pages {
+    listed: Listed,
+    count: usize,
+}
+
+impl Pages {
+    /// Adds a page; gives where the next one is.
+    fn add(&mut self, page: WaitingRuns) -> Result<Option<String>, Refusal> {
+        self.count = self.count.saturating_add(1);
+        if self.count > PAGES_MAX {
+            return Err(Refusal::new(
+                502,
+                "LedgerError",
+                "the list of requested runs has no end",
+            ));
+        }
+        let runs = page.value.into_iter();
+        self.listed.extend(runs.map(|run| (run.run_id, run.query_id)));
+        Ok(page.next_link)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cleanroom_model::runs::WaitingRun;
+
+    use super::*;
+
+    #[test]
+    fn a_list_is_read_to_its_end_and_one_without_end_is_refused() {
+        let mut pages = Pages::default();
+        let mut add = |number: usize| {
+            pages.add(WaitingRuns {
+                value: vec![WaitingRun {
+                    run_id: format!("r{number}").parse().unwrap(),
+                    query_id: "q".parse().unwrap(),
+                    asked_on: 1,
+                }],
+                next_link: Some("next".to_owned()),
+            })
+        };
+        for number in 1..=PAGES_MAX {
+            assert_eq!(add(number), Ok(Some("next".to_owned())));
+        }
+        assert_eq!(add(PAGES_MAX + 1).unwrap_err().status, 502);
+        assert_eq!(pages.listed.len(), PAGES_MAX);
     }
 }
