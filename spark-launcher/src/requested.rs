@@ -64,7 +64,7 @@ impl Requested {
             if known.asked >= came {
                 return known.answer.as_ref().map(|_| None).map_err(Clone::clone);
             }
-            not_before = Some(known.asked + self.interval);
+            not_before = known.asked.checked_add(self.interval);
         }
         let (question, run) = (list(), run.clone());
         // A task of its own: whoever hangs up in the middle neither spoils the answer for the others
