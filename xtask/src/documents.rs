@@ -32,6 +32,10 @@ fn documents() -> Result<Vec<Document>> {
             path: "docs/openapi/cleanroom.json",
             text: openapi::document()?,
         },
+        Document {
+            path: "docs/promises.md",
+            text: crate::guards::page::document()?,
+        },
     ])
 }
 
@@ -50,7 +54,7 @@ pub(crate) fn write() -> Result<()> {
 }
 
 /// A source file of the checkout.
-fn source(path: &str) -> Result<String> {
+pub(crate) fn source(path: &str) -> Result<String> {
     fs::read_to_string(root().join(path)).with_context(|| format!("cannot read {path}"))
 }
 

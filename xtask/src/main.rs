@@ -11,6 +11,7 @@ mod ci;
 mod cli;
 mod demo;
 mod documents;
+mod guards;
 mod guest_toolchain;
 mod guests;
 mod sandbox;
@@ -94,7 +95,18 @@ enum Command {
         /// Only tests whose name contains one of these.
         filter: Vec<String>,
     },
-    /// Writes the generated pages: tables, actions, OpenAPI.
+    /// Takes guards of promises out of a copy of the code, and sees their tests fail.
+    Guards {
+        /// Names of guards, or rows such as P8, I10 or C1; all if none is named.
+        named: Vec<String>,
+        /// Only so many, drawn by lot.
+        #[arg(long)]
+        lot: Option<usize>,
+        /// What the lot is drawn with; the same seed draws the same.
+        #[arg(long, default_value = "concordat")]
+        seed: String,
+    },
+    /// Writes the generated pages: tables, actions, OpenAPI, promises.
     Documents,
     /// Formatting, lints, documentation and dependency rules.
     Ci,
@@ -140,6 +152,7 @@ fn main() -> Result<()> {
             markdown,
         }),
         Command::Test { filter } => test::test(&filter),
+        Command::Guards { named, lot, seed } => guards::guards(&guards::Wanted { named, lot, seed }),
         Command::Documents => documents::write(),
         Command::Ci => ci::ci(),
     }

@@ -14,7 +14,7 @@ mod limits;
 const LINES_MAX: usize = 600;
 
 /// Files that git knows, with their path from the root.
-fn files(extension: &str) -> Vec<(String, String)> {
+pub(crate) fn files(extension: &str) -> Vec<(String, String)> {
     let listed = Command::new("git")
         .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
         .current_dir(root())

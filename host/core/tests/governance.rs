@@ -404,3 +404,33 @@ fn headers_may_come_in_any_order_and_created_at_is_mandatory() {
         Err(AuthError::Malformed(_))
     ));
 }
+
+#[test]
+fn every_change_is_stored_with_the_message_that_made_it() {
+    let mut service = TestService::active();
+    let kept = |service: &mut TestService, by: usize, request: MemberRequest| {
+        let outcome = service.commit(Call::Governance(request.clone()));
+        assert!(outcome.reply.status < 300, "{:?}", request.kind());
+        let signer = service.members[by].id;
+        let row = tables::COSE_HISTORY
+            .get(&service.service.state(), &signer)
+            .unwrap();
+        let message = model::b64::decode(&row.unwrap().0).unwrap();
+        assert!(message == request.envelope(), "{:?}", request.kind());
+        outcome
+    };
+    let propose = |service: &mut TestService| {
+        let text = json!({ "actions": nothing() }).to_string();
+        let request = service.request(0, MessageType::Proposal, None, text.as_bytes());
+        id_of(&json_of(&kept(service, 0, request)))
+    };
+    let id = propose(&mut service);
+    let ballot = json!({ "ballot": { "vote": "accept" } }).to_string();
+    let request = service.request(1, MessageType::Ballot, Some(id), ballot.as_bytes());
+    kept(&mut service, 1, request);
+    let id = propose(&mut service);
+    let request = service.request(0, MessageType::Withdrawal, Some(id), b"");
+    kept(&mut service, 0, request);
+    let request = service.request(2, MessageType::StateDigest, None, b"");
+    kept(&mut service, 2, request);
+}
