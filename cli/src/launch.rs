@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use evidence::launch::{Measured, Role};
+use evidence::launch::Measured;
+use model::evidence::Role;
 use serde_json::json;
 
 use crate::answer::{Answer, Failure};

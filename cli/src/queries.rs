@@ -345,6 +345,9 @@ mod tests {
         assert!(Asked::try_parse_from(["asked", "--start-date", "2025-09-01"]).is_err());
         let kind = ["asked", "--pod-policy-type", "snp-cvm"];
         let request = Asked::try_parse_from(kind).unwrap().wanted.request();
-        assert_eq!(request.pod_policy_type, Some(PolicyType::SnpCvm));
+        assert_eq!(
+            request.pod_policy_type,
+            Some(PolicyType::Evidence(model::evidence::Platform::SnpCvm))
+        );
     }
 }

@@ -1,5 +1,6 @@
 //! The host's handles and imports as the traits that the application asks for.
 
+use model::evidence::Platform;
 use std::collections::BTreeMap;
 
 use governance_app::{
@@ -155,13 +156,14 @@ impl HostServices for Handles<'_> {
 
     fn verify_evidence(
         &self,
-        platform: &str,
+        platform: Platform,
         evidence_json: &[u8],
     ) -> Result<VerifiedEvidence, EvidenceError> {
-        let verified = attestation::verify(platform, evidence_json).map_err(|rejected| match rejected {
-            attestation::Rejected::UnsupportedPlatform(name) => EvidenceError::UnsupportedPlatform(name),
-            attestation::Rejected::Failed(why) => EvidenceError::Failed(why),
-        })?;
+        let verified =
+            attestation::verify(platform.as_str(), evidence_json).map_err(|rejected| match rejected {
+                attestation::Rejected::UnsupportedPlatform(_) => EvidenceError::UnsupportedPlatform,
+                attestation::Rejected::Failed(why) => EvidenceError::Failed(why),
+            })?;
         let mut claims = BTreeMap::new();
         for (name, text) in verified.claims {
             let value = serde_json::from_str(&text)
@@ -169,7 +171,6 @@ impl HostServices for Handles<'_> {
             claims.insert(name, value);
         }
         Ok(VerifiedEvidence {
-            platform: verified.platform,
             report_data: verified.report_data,
             claims,
             evidence_digest: verified.evidence_digest,

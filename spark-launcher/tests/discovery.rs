@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use client::discovery::{Expected, Trust, discover};
 use client::{ClientError, Connection};
-use evidence::{Measured, Role};
+use evidence::Measured;
 use http::HeaderName;
+use model::evidence::Role;
 use model::{Digest, ServiceId};
 use serde_json::Value as JsonValue;
 use spark_launcher::identity::{TlsIdentity, workload};

@@ -205,7 +205,7 @@ pub struct AlternativeView {
     pub claims: Claims,
     /// `launcher`, `pod` or absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub role: Option<crate::policy::WorkloadRole>,
+    pub role: Option<model::evidence::Role>,
     /// Whether evidence without a nonce is accepted.
     pub allow_static_evidence: bool,
     /// Whether launchers choose the host data of its pods.

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use model::evidence::Platform;
 use serde_json::Value as JsonValue;
 
 use crate::policy::{Claims, PolicyType};
@@ -106,18 +107,20 @@ fn shape_of(policy_type: PolicyType, name: &str) -> Option<Shape> {
             .map(|(_, shape)| *shape)
     };
     match policy_type {
-        PolicyType::SnpCaci => match name.strip_prefix(SNP_PREFIX) {
+        PolicyType::Evidence(Platform::SnpCaci) => match name.strip_prefix(SNP_PREFIX) {
             Some(rest) => find(SNP_CLAIMS, rest).or_else(|| find(PLATFORM_CLAIMS, rest)),
             None => find(CACI_CLAIMS, name),
         },
-        PolicyType::Virtual => find(VIRTUAL_CLAIMS, name.strip_prefix(SNP_PREFIX)?),
-        PolicyType::SnpCvm => match (name.strip_prefix(MACHINE_PREFIX), name.strip_prefix(SNP_PREFIX)) {
-            (Some(rest), _) => find(MACHINE_CLAIMS, rest),
-            (None, Some(rest)) => find(PLATFORM_CLAIMS, rest),
-            (None, None) => (0..REGISTER_COUNT)
-                .any(|n| format!("pcr{n}") == name)
-                .then_some(Shape::Register),
-        },
+        PolicyType::Evidence(Platform::Virtual) => find(VIRTUAL_CLAIMS, name.strip_prefix(SNP_PREFIX)?),
+        PolicyType::Evidence(Platform::SnpCvm) => {
+            match (name.strip_prefix(MACHINE_PREFIX), name.strip_prefix(SNP_PREFIX)) {
+                (Some(rest), _) => find(MACHINE_CLAIMS, rest),
+                (None, Some(rest)) => find(PLATFORM_CLAIMS, rest),
+                (None, None) => (0..REGISTER_COUNT)
+                    .any(|n| format!("pcr{n}") == name)
+                    .then_some(Shape::Register),
+            }
+        }
         PolicyType::Jwt => JWT_CLAIMS.contains(&name).then_some(Shape::Text),
     }
 }
@@ -353,6 +356,10 @@ pub fn check_removal(claims: &Claims, removed: &Claims) -> Result<(), InvalidCla
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const CACI: PolicyType = PolicyType::Evidence(Platform::SnpCaci);
+    const CVM: PolicyType = PolicyType::Evidence(Platform::SnpCvm);
+    const VIRTUAL: PolicyType = PolicyType::Evidence(Platform::Virtual);
     use serde_json::json;
 
     fn parse(policy_type: PolicyType, json: JsonValue) -> Result<Claims, InvalidClaims> {
@@ -366,9 +373,9 @@ mod tests {
     #[test]
     fn names_belong_to_one_type() {
         let host_data = json!({HOST_DATA_CLAIM: "ab".repeat(32)});
-        assert!(parse(PolicyType::SnpCaci, host_data.clone()).is_ok());
-        assert!(parse(PolicyType::Virtual, host_data.clone()).is_ok());
-        for other in [PolicyType::SnpCvm, PolicyType::Jwt] {
+        assert!(parse(CACI, host_data.clone()).is_ok());
+        assert!(parse(VIRTUAL, host_data.clone()).is_ok());
+        for other in [CVM, PolicyType::Jwt] {
             assert!(matches!(
                 parse(other, host_data.clone()),
                 Err(InvalidClaims::Name { .. })
@@ -397,7 +404,7 @@ mod tests {
             for value in [json!("x"), json!(true)] {
                 assert!(
                     matches!(
-                        parse(PolicyType::SnpCaci, json!({ name: value })),
+                        parse(CACI, json!({ name: value })),
                         Err(InvalidClaims::Name { .. })
                     ),
                     "{name}"
@@ -406,13 +413,13 @@ mod tests {
         }
         // What a machine's registers and configuration say, its report does not.
         let digest = json!({"x-ms-sevsnpvm-launchmeasurement": "ab".repeat(48)});
-        assert!(parse(PolicyType::SnpCvm, digest).is_err());
-        assert!(parse(PolicyType::SnpCvm, json!({"uvm_endorsements-svn": 1})).is_err());
+        assert!(parse(CVM, digest).is_err());
+        assert!(parse(CVM, json!({"uvm_endorsements-svn": 1})).is_err());
     }
 
     #[test]
     fn a_security_version_is_a_number_or_a_minimum_alone() {
-        let kinds = [PolicyType::SnpCaci, PolicyType::SnpCvm];
+        let kinds = [CACI, CVM];
         for (kind, rest) in kinds.iter().flat_map(|kind| {
             ["bootloader", "committed-fmc", "microcode", "snpfw", "tee"].map(|rest| (*kind, rest))
         }) {
@@ -439,8 +446,8 @@ mod tests {
                 assert!(parse(kind, json!({ &name: bad })).is_err(), "{name} {bad}");
             }
         }
-        assert!(parse(PolicyType::SnpCaci, json!({"uvm_endorsements-svn": {"min": 100}})).is_ok());
-        assert!(parse(PolicyType::SnpCaci, json!({"x-ms-sevsnpvm-vmpl": {"min": 0}})).is_err());
+        assert!(parse(CACI, json!({"uvm_endorsements-svn": {"min": 100}})).is_ok());
+        assert!(parse(CACI, json!({"x-ms-sevsnpvm-vmpl": {"min": 0}})).is_err());
     }
 
     #[test]
@@ -495,13 +502,10 @@ mod tests {
             (HOST_DATA_CLAIM, json!(null)),
         ];
         for (name, value) in bad {
-            assert!(
-                parse(PolicyType::SnpCaci, json!({name: value})).is_err(),
-                "{name}: {value}"
-            );
+            assert!(parse(CACI, json!({name: value})).is_err(), "{name}: {value}");
         }
-        assert!(parse(PolicyType::SnpCvm, json!({"pcr23": model::b64::encode(&[0; 32])})).is_ok());
-        assert!(parse(PolicyType::SnpCvm, json!({"pcr0": "00"})).is_err());
+        assert!(parse(CVM, json!({"pcr23": model::b64::encode(&[0; 32])})).is_ok());
+        assert!(parse(CVM, json!({"pcr0": "00"})).is_err());
     }
 
     #[test]
@@ -527,27 +531,15 @@ mod tests {
         ] {
             for name in names {
                 let name = format!("vm-configuration-{name}");
-                assert!(
-                    parse(PolicyType::SnpCvm, json!({ &name: good })).is_ok(),
-                    "{name}"
-                );
-                assert!(
-                    parse(PolicyType::SnpCvm, json!({ &name: bad })).is_err(),
-                    "{name}"
-                );
-                assert!(
-                    parse(PolicyType::Virtual, json!({ &name: good })).is_err(),
-                    "{name}"
-                );
+                assert!(parse(CVM, json!({ &name: good })).is_ok(), "{name}");
+                assert!(parse(CVM, json!({ &name: bad })).is_err(), "{name}");
+                assert!(parse(VIRTUAL, json!({ &name: good })).is_err(), "{name}");
             }
         }
-        assert!(parse(PolicyType::SnpCvm, json!({"vm-configuration-current-time": 1})).is_err());
+        assert!(parse(CVM, json!({"vm-configuration-current-time": 1})).is_err());
         for absent in ["tpm-persisted", "console-enabled", "root-cert-thumbprint"] {
             let name = format!("vm-configuration-{absent}");
-            assert!(
-                parse(PolicyType::SnpCaci, json!({ name: true })).is_err(),
-                "{absent}"
-            );
+            assert!(parse(CACI, json!({ name: true })).is_err(), "{absent}");
         }
     }
 

@@ -2,38 +2,41 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use model::evidence::{Platform, Role};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value as JsonValue;
 
 /// What kind of claims an alternative constrains.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum PolicyType {
-    /// Claims of an SNP report of a container group.
-    #[default]
-    #[serde(rename = "snp-caci")]
-    SnpCaci,
-    /// Claims of a confidential VM behind a vTPM.
-    #[serde(rename = "snp-cvm")]
-    SnpCvm,
-    /// Claims of unsigned development evidence.
-    #[serde(rename = "virtual")]
-    Virtual,
+    /// Claims of evidence of this platform.
+    Evidence(Platform),
     /// Claims of a token; event writers only.
-    #[serde(rename = "jwt")]
     Jwt,
+}
+
+/// Evidence of the default platform.
+impl Default for PolicyType {
+    fn default() -> Self {
+        Self::Evidence(Platform::default())
+    }
 }
 
 impl PolicyType {
     /// Every type.
-    pub const ALL: [Self; 4] = [Self::SnpCaci, Self::SnpCvm, Self::Virtual, Self::Jwt];
+    pub const ALL: [Self; 4] = [
+        Self::Evidence(Platform::SnpCaci),
+        Self::Evidence(Platform::SnpCvm),
+        Self::Evidence(Platform::Virtual),
+        Self::Jwt,
+    ];
 
     /// The name on the wire.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::SnpCaci => "snp-caci",
-            Self::SnpCvm => "snp-cvm",
-            Self::Virtual => "virtual",
+            Self::Evidence(platform) => platform.as_str(),
             Self::Jwt => "jwt",
         }
     }
@@ -45,15 +48,18 @@ impl PolicyType {
     }
 }
 
-/// What a workload admitted by an alternative may do. Absent: everything, as in the reference.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum WorkloadRole {
-    /// Admits runs, reads accepted documents, writes events, sets delegates. Never gets secrets
-    /// or tokens.
-    Launcher,
-    /// Gets what its run record lists, and nothing else.
-    Pod,
+impl Serialize for PolicyType {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for PolicyType {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        const NAMES: &[&str] = &["snp-caci", "snp-cvm", "virtual", "jwt"];
+        let name = String::deserialize(deserializer)?;
+        Self::from_name(&name).ok_or_else(|| D::Error::unknown_variant(&name, NAMES))
+    }
 }
 
 /// A token subject and the audiences it may be issued for.
@@ -115,7 +121,7 @@ pub struct PolicyAlternative {
     pub claims: Claims,
     /// What the workload may do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub role: Option<WorkloadRole>,
+    pub role: Option<Role>,
     /// Accept evidence without a service nonce.
     #[serde(default)]
     pub allow_static_evidence: bool,
@@ -137,3 +143,28 @@ pub const ALLOW_ALL_HOST_DATA: [&str; 2] = [
     "73973b78d70cc68353426de188db5dfc57e5b766e399935fb73a61127ea26d20",
     "7ec5120f0f497e22b18e59ed702ed82e2732562245c9a944f54cd41db4f491af",
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_type_has_one_name_on_the_wire_and_no_other_is_read() {
+        for kind in PolicyType::ALL {
+            let text = format!("\"{}\"", kind.as_str());
+            assert_eq!(serde_json::to_string(&kind).unwrap(), text);
+            assert_eq!(serde_json::from_str::<PolicyType>(&text).unwrap(), kind);
+        }
+        let names = PolicyType::ALL.map(PolicyType::as_str);
+        assert_eq!(names, ["snp-caci", "snp-cvm", "virtual", "jwt"]);
+        let unknown = serde_json::from_str::<PolicyType>("\"SnpCaci\"")
+            .unwrap_err()
+            .to_string();
+        assert!(
+            unknown.contains("expected one of `snp-caci`, `snp-cvm`, `virtual`, `jwt`"),
+            "{unknown}"
+        );
+        // Absent names the default platform, an empty text nothing.
+        assert!(serde_json::from_str::<PolicyType>("\"\"").is_err());
+    }
+}

@@ -16,11 +16,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use attestation::Evidence;
 use cleanroom_model::ContractId;
 use cleanroom_model::api::AlternativeView;
-use cleanroom_model::policy::WorkloadRole;
 use crypto::native::Native;
 use crypto::x509::Certificate;
 use model::attested::{Bound, report_data};
-use model::evidence::Platform;
+use model::evidence::{Platform, Role};
 use model::{Digest, ServiceId};
 use rustls::ClientConfig;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -87,7 +86,7 @@ struct Policy {
 fn host_data_of_launchers(alternatives: &[AlternativeView]) -> Vec<Digest> {
     alternatives
         .iter()
-        .filter(|view| view.role == Some(WorkloadRole::Launcher))
+        .filter(|view| view.role == Some(Role::Launcher))
         .filter_map(|view| view.claims.get(HOST_DATA))
         .flatten()
         .filter_map(|value| value.as_str()?.parse().ok())

@@ -9,20 +9,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use model::Digest;
+use model::evidence::Role;
 use serde::{Deserialize, Serialize};
 
 /// Longest launch document read, in bytes.
 pub const DOCUMENT_SIZE_MAX: u64 = 256 * 1024;
-
-/// What the launched program may ask of the ledger (decision 21).
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Role {
-    /// Admits runs; gets no secrets.
-    Launcher,
-    /// Carries out one run; gets what its record lists.
-    Pod,
-}
 
 /// The format's name and version.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]

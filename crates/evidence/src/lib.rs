@@ -16,7 +16,7 @@ use model::evidence::Platform;
 use model::{Digest, b64};
 use serde_json::{Value, json};
 
-pub use launch::{LaunchDocument, LaunchError, Measured, Role};
+pub use launch::{LaunchDocument, LaunchError, Measured};
 #[cfg(feature = "sev-guest")]
 pub use sev_guest::{SevGuest, SevGuestError};
 pub use software::{AttesterError, SoftwareAttester};

@@ -19,8 +19,8 @@ use attestation::{Evidence, Link, Memo, Rejected, Trust, Verified, verify_memois
 use crypto::native::{EcKeyPair, Native, RsaBits, RsaKeyPair};
 use crypto::{pem, sha384};
 use evidence::software::{VCEK_KEY_FILE, ark_spki_sha256, init};
-use evidence::{AttesterError, Collector, LaunchError, Measured, Role, SoftwareAttester, VirtualStatement};
-use model::evidence::Platform;
+use evidence::{AttesterError, Collector, LaunchError, Measured, SoftwareAttester, VirtualStatement};
+use model::evidence::{Platform, Role};
 use model::{Digest, b64};
 use serde_json::{Value, json};
 use tempfile::TempDir;

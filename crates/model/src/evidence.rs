@@ -1,9 +1,10 @@
-//! Evidence as it travels (`attestation-secrets-oidc.md` §1.1): platform name and keys.
+//! Evidence as it travels (`attestation-secrets-oidc.md` §1.1): platform, what the workload is for,
+//! and keys.
 
 use serde::{Deserialize, Serialize};
 
 /// Platforms on the wire.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 pub enum Platform {
     /// AMD SEV-SNP report of a container group.
     #[default]
@@ -38,6 +39,31 @@ impl Platform {
             return Some(Self::default());
         }
         Self::ALL.into_iter().find(|platform| platform.as_str() == name)
+    }
+}
+
+/// What an attested workload may do. Where none is said: everything, as in the reference.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Admits runs, reads accepted documents, writes events, sets delegates. Never gets secrets
+    /// or tokens.
+    Launcher,
+    /// Carries out one run; gets what its record lists, and nothing else.
+    Pod,
+}
+
+impl Role {
+    /// Every role.
+    pub const ALL: [Self; 2] = [Self::Launcher, Self::Pod];
+
+    /// The name on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Launcher => "launcher",
+            Self::Pod => "pod",
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! When the ledger must be asked again whether the run may go on (decision 76): before data passes the
 //! door, and now and then while none does, so that whoever ends a run ends the work, too.
 
+use model::evidence::Platform;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
@@ -31,8 +32,10 @@ impl Looks {
     pub const fn new(platform: PolicyType) -> Self {
         Self {
             age_max: match platform {
-                PolicyType::SnpCvm => AGE_MAX_CVM,
-                PolicyType::SnpCaci | PolicyType::Virtual | PolicyType::Jwt => AGE_MAX,
+                PolicyType::Evidence(Platform::SnpCvm) => AGE_MAX_CVM,
+                PolicyType::Evidence(Platform::SnpCaci)
+                | PolicyType::Evidence(Platform::Virtual)
+                | PolicyType::Jwt => AGE_MAX,
             },
             inputs: BTreeSet::new(),
             confirmed: None,
@@ -91,7 +94,10 @@ mod tests {
         };
         let refusal = refusal(Duration::from_millis(1), ask).await;
         assert_eq!((refusal.code, asked.get()), (FailureCode::Cancelled, 3));
-        for (platform, seconds) in [(PolicyType::SnpCaci, 10), (PolicyType::SnpCvm, 30)] {
+        for (platform, seconds) in [
+            (PolicyType::Evidence(Platform::SnpCaci), 10),
+            (PolicyType::Evidence(Platform::SnpCvm), 30),
+        ] {
             assert_eq!(Looks::new(platform).interval().as_secs(), seconds);
         }
     }
@@ -103,7 +109,7 @@ mod tests {
     #[test]
     fn the_first_open_of_each_input_takes_a_look_however_fresh_the_last_one_is() {
         let now = Instant::now();
-        let mut looks = Looks::new(PolicyType::SnpCaci);
+        let mut looks = Looks::new(PolicyType::Evidence(Platform::SnpCaci));
         assert!(looks.is_due(&Access::Write, now), "nothing is confirmed");
         looks.confirm(Access::Write, now);
         for view in ["a", "b"] {
@@ -117,9 +123,9 @@ mod tests {
     #[test]
     fn a_look_is_good_for_two_seconds_and_thirty_in_confidential_vms() {
         for (platform, seconds) in [
-            (PolicyType::SnpCaci, 2),
-            (PolicyType::Virtual, AGE_MAX.as_secs()),
-            (PolicyType::SnpCvm, 30),
+            (PolicyType::Evidence(Platform::SnpCaci), 2),
+            (PolicyType::Evidence(Platform::Virtual), AGE_MAX.as_secs()),
+            (PolicyType::Evidence(Platform::SnpCvm), 30),
         ] {
             let asked = Instant::now();
             let mut looks = Looks::new(platform);

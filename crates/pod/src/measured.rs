@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 
 use client::ClientError;
 use client::attested::Workload;
-use evidence::{Collector, LaunchDocument, LaunchError, Measured, Role, SoftwareAttester};
+use evidence::{Collector, LaunchDocument, LaunchError, Measured, SoftwareAttester};
 use model::ServiceId;
+use model::evidence::Role;
 
 /// Name of the file that fixes Spark's packages.
 const LOCK_FILE: &str = "requirements.lock";

@@ -7,9 +7,10 @@
 
 use cleanroom_model::error_codes::ErrorCode;
 use cleanroom_model::ids::{ContractId, Identifier, RunId};
-use cleanroom_model::policy::WorkloadRole;
+use cleanroom_model::policy::PolicyType;
 use cleanroom_model::tables::{Delegate, USED_NONCES};
 use kv::{Unit, Write};
+use model::evidence::Role;
 use serde_json::Value as JsonValue;
 
 use crate::alternatives::{self, AdmittedBy, Asked};
@@ -46,10 +47,10 @@ impl Admitted {
     }
 
     /// The role; delegates are pods of their run, or unrestricted for their one purpose.
-    pub(crate) fn role(&self) -> Option<WorkloadRole> {
+    pub(crate) fn role(&self) -> Option<Role> {
         match &self.by {
             AdmittedBy::Alternative(placed) => placed.policy.role,
-            AdmittedBy::Delegate(delegate) => delegate.run_id.as_ref().map(|_| WorkloadRole::Pod),
+            AdmittedBy::Delegate(delegate) => delegate.run_id.as_ref().map(|_| Role::Pod),
         }
     }
 
@@ -103,17 +104,17 @@ impl Admitted {
         call: &Call<'_>,
         changes: &mut dyn Write,
         purpose: Purpose<'_>,
-        allowed: &[WorkloadRole],
+        allowed: &[Role],
     ) -> Result<(), Failure> {
         match self.role() {
             Some(role) if !allowed.contains(&role) => {
-                let name = match role {
-                    WorkloadRole::Launcher => "launcher",
-                    WorkloadRole::Pod => "pod",
-                };
                 let refusal = Refused::new(
                     ErrorCode::RoleNotAllowed,
-                    format!("workloads of role {name} may not do this ({})", purpose.kind),
+                    format!(
+                        "workloads of role {} may not do this ({})",
+                        role.as_str(),
+                        purpose.kind
+                    ),
                 );
                 Err(self.refuse(call, changes, purpose, refusal))
             }
@@ -123,7 +124,7 @@ impl Admitted {
 }
 
 /// Both roles, for endpoints that are open to whoever the policy admits.
-pub(crate) const EVERY_ROLE: &[WorkloadRole] = &[WorkloadRole::Launcher, WorkloadRole::Pod];
+pub(crate) const EVERY_ROLE: &[Role] = &[Role::Launcher, Role::Pod];
 
 /// Admits the workload behind a request if it has one of `roles` or none, or says why not. Marks
 /// the nonce as used either way.
@@ -134,14 +135,14 @@ pub(crate) fn admit(
     binding: Binding,
     delegate: Option<(&Identifier, &Identifier)>,
     purpose: Purpose<'_>,
-    roles: &[WorkloadRole],
+    roles: &[Role],
 ) -> Result<Admitted, Failure> {
     let contract: ContractId = call.id("contractId")?;
     proof::evidence(body)?;
     let run_id = named_run(call, body)?;
     let alternatives = alternatives::of_contract(call, &contract)?;
-    let proof = proof::verify(call, body, binding, |policy_type| {
-        Ok(alternatives::static_rule(&alternatives, policy_type))
+    let proof = proof::verify(call, body, binding, |platform| {
+        Ok(alternatives::static_rule(&alternatives, platform))
     })?;
     if let Some(nonce) = &proof.nonce {
         use_up(call, changes, &nonce.key)?;
@@ -149,7 +150,7 @@ pub(crate) fn admit(
     let subject = subject_of(&proof);
     let asked = Asked {
         contract: &contract,
-        policy_type: proof.policy_type,
+        platform: proof.platform,
         presented: Presented {
             evidence: &proof.evidence,
             is_static: proof.nonce.is_none(),
@@ -159,7 +160,7 @@ pub(crate) fn admit(
         delegate,
         roles,
     };
-    let chosen = match floors::unmet(call, proof.policy_type, &proof.evidence)? {
+    let chosen = match floors::unmet(call, proof.platform, &proof.evidence)? {
         Some(unmet) => Err(Refused::new(
             ErrorCode::VerifySnpAttestationFailed,
             "The platform's firmware is below the service's minimum TCB version.",
@@ -224,7 +225,7 @@ fn subject_of(proof: &Proof) -> Subject {
         value.and_then(JsonValue::as_str).unwrap_or_default().to_owned()
     };
     Subject {
-        policy_type: proof.policy_type,
+        policy_type: PolicyType::Evidence(proof.platform),
         alternative: None,
         host_data: text(HOST_DATA),
         chip: text(CHIP_ID),

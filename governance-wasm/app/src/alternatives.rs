@@ -4,9 +4,10 @@
 use cleanroom_model::error_codes::ErrorCode;
 use cleanroom_model::governance::CLEAN_ROOM_POLICIES;
 use cleanroom_model::ids::{ContractId, Identifier, RunId};
-use cleanroom_model::policy::{PolicyAlternative, PolicyType, VotedGrant, WorkloadRole};
+use cleanroom_model::policy::{PolicyAlternative, PolicyType, VotedGrant};
 use cleanroom_model::tables::{DELEGATES, Delegate, DelegateKey, RUN_DELEGATES, RUNS, RunVerdict};
 use kv::Pair;
+use model::evidence::{Platform, Role};
 
 use crate::matching::{HOST_DATA, Mismatch, Presented, Rule, mismatches};
 use crate::proof::{POLICY_MISSING, StaticRule};
@@ -60,14 +61,20 @@ pub(crate) fn voted_grants(call: &Call<'_>, contract: &ContractId) -> Result<Vec
 pub(crate) struct Asked<'a> {
     pub(crate) contract: &'a ContractId,
     /// Of the evidence.
-    pub(crate) policy_type: PolicyType,
+    pub(crate) platform: Platform,
     pub(crate) presented: Presented<'a>,
     /// The run it names.
     pub(crate) run: Option<&'a RunId>,
     /// Type and id of the delegates that its purpose is open to.
     pub(crate) delegate: Option<(&'a Identifier, &'a Identifier)>,
     /// Roles that may do this; workloads without a role always may.
-    pub(crate) roles: &'a [WorkloadRole],
+    pub(crate) roles: &'a [Role],
+}
+
+impl Asked<'_> {
+    const fn policy_type(&self) -> PolicyType {
+        PolicyType::Evidence(self.platform)
+    }
 }
 
 /// The alternatives that evidence can satisfy; those of type `jwt` are for tokens.
@@ -81,7 +88,8 @@ fn has_evidence_policy(alternatives: &[Placed]) -> bool {
 }
 
 /// Whether some alternative takes evidence of this type without a nonce.
-pub(crate) fn static_rule(alternatives: &[Placed], policy_type: PolicyType) -> StaticRule {
+pub(crate) fn static_rule(alternatives: &[Placed], platform: Platform) -> StaticRule {
+    let policy_type = PolicyType::Evidence(platform);
     if !has_evidence_policy(alternatives) {
         return StaticRule::NoPolicy;
     }
@@ -137,7 +145,7 @@ pub(crate) fn choose(
     }
     if found.is_empty() {
         let types = for_evidence(alternatives).map(|a| a.policy_type);
-        found.push(Mismatch::of_type(asked.policy_type, types));
+        found.push(Mismatch::of_type(asked.policy_type(), types));
     }
     Ok(Err(no_match(alternatives, asked.delegate.is_some(), &found)))
 }
@@ -148,7 +156,7 @@ fn satisfied<'a>(alternatives: &'a [Placed], asked: &Asked<'_>) -> Result<Vec<&'
     let mut misses: Vec<Vec<Mismatch>> = Vec::new();
     for placed in alternatives
         .iter()
-        .filter(|placed| placed.policy_type == asked.policy_type)
+        .filter(|placed| placed.policy_type == asked.policy_type())
     {
         let rule = Rule {
             name: placed.id.to_string(),
@@ -226,15 +234,15 @@ fn delegate(
     }
     let runs = asked.run.map(Some).into_iter().chain([None]);
     for run in runs {
-        let key = delegate_key(asked.contract, kind, id, asked.policy_type, run);
+        let key = delegate_key(asked.contract, kind, id, asked.policy_type(), run);
         let Some(row) = DELEGATES.get(call.state, &key)? else {
             continue;
         };
-        let allow_static = row.0.allow_static_evidence
-            && static_rule(alternatives, asked.policy_type) == StaticRule::Allowed;
+        let allow_static =
+            row.0.allow_static_evidence && static_rule(alternatives, asked.platform) == StaticRule::Allowed;
         let rule = Rule {
             name: name.to_owned(),
-            policy_type: asked.policy_type,
+            policy_type: asked.policy_type(),
             claims: &row.0.claims,
             allow_static,
         };
@@ -255,7 +263,7 @@ pub(crate) fn delegable<'a>(
 ) -> Option<&'a Placed> {
     alternatives.iter().find(|placed| {
         let is_named = placed.policy_type == policy_type && placed.id == *id;
-        is_named && placed.policy.role == Some(WorkloadRole::Pod) && placed.policy.delegable
+        is_named && placed.policy.role == Some(Role::Pod) && placed.policy.delegable
     })
 }
 
@@ -263,7 +271,7 @@ pub(crate) fn delegable<'a>(
 pub(crate) fn is_launchers(alternatives: &[Placed], host_data: &str) -> bool {
     alternatives
         .iter()
-        .filter(|placed| placed.policy.role == Some(WorkloadRole::Launcher))
+        .filter(|placed| placed.policy.role == Some(Role::Launcher))
         .filter_map(|placed| placed.policy.claims.get(HOST_DATA))
         .flatten()
         .any(|value| value.as_str() == Some(host_data))
@@ -285,7 +293,7 @@ fn run_delegate(
     };
     let delegated = row.0;
     let named = delegable(alternatives, delegated.policy_type, &delegated.alternative);
-    let Some(placed) = named.filter(|placed| placed.policy_type == asked.policy_type) else {
+    let Some(placed) = named.filter(|placed| placed.policy_type == asked.policy_type()) else {
         return Ok(Err(Vec::new()));
     };
     let mut claims = placed.policy.claims.clone();

@@ -2,6 +2,7 @@
 //! §14). Launchers do so for a live run that they had admitted, and choose nothing but host data:
 //! all other claims are those of an alternative that members made delegable.
 
+use model::evidence::Role;
 use std::collections::BTreeSet;
 
 use cleanroom_model::actions::Change;
@@ -9,7 +10,7 @@ use cleanroom_model::api::SetDelegate;
 use cleanroom_model::claims::{add_claims, parse_claims, remove_claims, union_claims};
 use cleanroom_model::error_codes::ErrorCode;
 use cleanroom_model::ids::{ContractId, Identifier, RunId};
-use cleanroom_model::policy::{ALLOW_ALL_HOST_DATA, Claims, PolicyType, WorkloadRole};
+use cleanroom_model::policy::{ALLOW_ALL_HOST_DATA, Claims, PolicyType};
 use cleanroom_model::tables::{DELEGATES, Delegate, RUN_DELEGATES, RunDelegate};
 use kv::{Json, Pair, Write};
 use serde_json::{Value as JsonValue, json};
@@ -91,7 +92,7 @@ pub(crate) fn put(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
         Binding::EncryptAndSign,
         None,
         purpose,
-        &[WorkloadRole::Launcher],
+        &[Role::Launcher],
     )?;
     let sent: SetDelegate = serde_json::from_slice(&admitted.data).map_err(|e| {
         Refused::new(
@@ -99,7 +100,7 @@ pub(crate) fn put(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
             format!("data is not a delegate policy: {e}"),
         )
     })?;
-    if admitted.role() == Some(WorkloadRole::Launcher) {
+    if admitted.role() == Some(Role::Launcher) {
         return put_for_run(call, changes, &admitted, purpose, Pair(kind, id), sent);
     }
     let policy_type = sent.policy_type.unwrap_or_default();

@@ -1,8 +1,8 @@
 //! The least firmware of each processor, which members vote for the whole service: beneath every
 //! policy, and judged where policies are, so that a refusal leaves its trace.
 
-use cleanroom_model::policy::PolicyType;
 use cleanroom_model::tcb::TcbFloor;
+use model::evidence::Platform;
 use model::tables::SNP_TCB_VERSIONS;
 use serde_json::{Value as JsonValue, json};
 
@@ -19,11 +19,12 @@ const NAME: &str = "set_snp_minimum_tcb_version";
 /// with rows, a processor that none names is below it.
 pub(crate) fn unmet(
     call: &Call<'_>,
-    policy_type: PolicyType,
+    platform: Platform,
     evidence: &VerifiedEvidence,
 ) -> Result<Option<Mismatch>, Fault> {
-    if !matches!(policy_type, PolicyType::SnpCaci | PolicyType::SnpCvm) {
-        return Ok(None);
+    match platform {
+        Platform::SnpCaci | Platform::SnpCvm => {}
+        Platform::Virtual => return Ok(None),
     }
     let got = |claim: &str| evidence.claims.get(claim);
     let missed = |claim: &str, expected: Vec<JsonValue>| {

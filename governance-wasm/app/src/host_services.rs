@@ -3,6 +3,7 @@
 //! Two implementations of each trait: the component shim and the native double of the tests. An implementation
 //! holds the handles of its call, so `generate` and `forget` fail where there is no writer.
 
+use model::evidence::Platform;
 use std::collections::BTreeMap;
 
 use kv::TxId;
@@ -42,8 +43,6 @@ pub enum CryptoError {
 /// What verified evidence says.
 #[derive(Clone, Debug, PartialEq)]
 pub struct VerifiedEvidence {
-    /// Platform name on the wire.
-    pub platform: String,
     /// The 64 bytes bound into it.
     pub report_data: Vec<u8>,
     /// Claims by name.
@@ -60,8 +59,8 @@ pub struct VerifiedEvidence {
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum EvidenceError {
     /// Unknown here.
-    #[error("platform {0:?} is not accepted by this node")]
-    UnsupportedPlatform(String),
+    #[error("the platform is not accepted by this node")]
+    UnsupportedPlatform,
     /// Malformed, or a check failed.
     #[error("{0}")]
     Failed(String),
@@ -161,7 +160,7 @@ pub trait HostServices {
     /// [`EvidenceError`] naming the check that failed.
     fn verify_evidence(
         &self,
-        platform: &str,
+        platform: Platform,
         evidence_json: &[u8],
     ) -> Result<VerifiedEvidence, EvidenceError>;
 

@@ -5,6 +5,7 @@
 
 use cleanroom_model::claims::accepts;
 use cleanroom_model::policy::{ALLOW_ALL_HOST_DATA, Claims, PolicyType};
+use model::evidence::Platform;
 use serde_json::{Value as JsonValue, json};
 
 use crate::host_services::VerifiedEvidence;
@@ -112,7 +113,7 @@ pub(crate) fn mismatches(rule: &Rule<'_>, presented: &Presented<'_>) -> Vec<Mism
         add("ClaimRejected", HOST_DATA, Vec::new());
     }
     let pinned = rule.claims.contains_key(LAUNCH_MEASUREMENT);
-    if rule.policy_type == PolicyType::SnpCaci && !pinned && !evidence.uvm_endorsed {
+    if rule.policy_type == PolicyType::Evidence(Platform::SnpCaci) && !pinned && !evidence.uvm_endorsed {
         add(
             "ClaimMissing",
             "uvm_endorsements-svn",
@@ -121,7 +122,10 @@ pub(crate) fn mismatches(rule: &Rule<'_>, presented: &Presented<'_>) -> Vec<Mism
     }
     // Code at a lower level than the guest's own shares the machine's report; who wants it says so.
     let own_level = evidence.claims.get(VMPL).and_then(JsonValue::as_u64) == Some(0);
-    if rule.policy_type == PolicyType::SnpCaci && !rule.claims.contains_key(VMPL) && !own_level {
+    if rule.policy_type == PolicyType::Evidence(Platform::SnpCaci)
+        && !rule.claims.contains_key(VMPL)
+        && !own_level
+    {
         add("ClaimRejected", VMPL, vec![json!(0)]);
     }
     if presented.is_static && !rule.allow_static {
@@ -173,7 +177,6 @@ mod tests {
 
     fn evidence(claims: JsonValue) -> VerifiedEvidence {
         VerifiedEvidence {
-            platform: "snp-caci".into(),
             report_data: vec![0; 64],
             claims: {
                 let mut claims: std::collections::BTreeMap<String, JsonValue> =
@@ -192,7 +195,7 @@ mod tests {
         let policy: Claims = serde_json::from_value(policy).unwrap();
         let rule = Rule {
             name: "a".into(),
-            policy_type: PolicyType::SnpCaci,
+            policy_type: PolicyType::Evidence(Platform::SnpCaci),
             claims: &policy,
             allow_static: false,
         };
@@ -277,7 +280,7 @@ mod tests {
         {
             let rule = Rule {
                 name: "a".into(),
-                policy_type: PolicyType::SnpCaci,
+                policy_type: PolicyType::Evidence(Platform::SnpCaci),
                 claims: &policy,
                 allow_static,
             };
@@ -306,7 +309,10 @@ mod tests {
             claims: &policy,
             allow_static: false,
         };
-        assert_eq!(mismatches(&rule(PolicyType::SnpCaci), &presented).len(), 1);
-        assert!(mismatches(&rule(PolicyType::SnpCvm), &presented).is_empty());
+        assert_eq!(
+            mismatches(&rule(PolicyType::Evidence(Platform::SnpCaci)), &presented).len(),
+            1
+        );
+        assert!(mismatches(&rule(PolicyType::Evidence(Platform::SnpCvm)), &presented).is_empty());
     }
 }

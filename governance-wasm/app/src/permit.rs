@@ -6,10 +6,10 @@
 
 use cleanroom_model::error_codes::ErrorCode;
 use cleanroom_model::ids::RunId;
-use cleanroom_model::policy::WorkloadRole;
 use cleanroom_model::runs::RunLooks;
 use cleanroom_model::tables::{RUN_KEYS, RUN_LOOKS, RunRecord};
 use kv::{Json, Pair, Write};
+use model::evidence::Role;
 
 use crate::admission::Admitted;
 use crate::alternatives::AdmittedBy;
@@ -177,7 +177,7 @@ fn run_of(
 }
 
 fn run_if_pod(call: &Call<'_>, admitted: &Admitted, check: Check) -> Result<Option<RunRecord>, Failure> {
-    if admitted.role() != Some(WorkloadRole::Pod) {
+    if admitted.role() != Some(Role::Pod) {
         return Ok(None);
     }
     permitted(call, admitted, check).map(Some)

@@ -4,7 +4,6 @@
 //! Source: `attestation-secrets-oidc.md` §1.1, §1.2, §1.7, §1.8; decisions 5, 6, 16, 18, 43.
 
 use cleanroom_model::error_codes::ErrorCode;
-use cleanroom_model::policy::PolicyType;
 use cleanroom_model::tables::USED_NONCES;
 use model::attested::{AttestedBody, Bound, NONCE_BYTES, quote_nonce, report_data, signed_text};
 use model::evidence::Platform;
@@ -69,7 +68,7 @@ pub(crate) struct FreshNonce {
 
 /// Evidence that verified, bound to a key and, if fresh, to a nonce.
 pub(crate) struct Proof {
-    pub(crate) policy_type: PolicyType,
+    pub(crate) platform: Platform,
     pub(crate) evidence: VerifiedEvidence,
     /// The bound RSA key, PEM; absent only with [`Binding::Optional`].
     pub(crate) key_pem: Option<String>,
@@ -93,14 +92,13 @@ pub(crate) fn verify(
     call: &Call<'_>,
     body: &Body,
     binding: Binding,
-    rule: impl FnOnce(PolicyType) -> Result<StaticRule, Refused>,
+    rule: impl FnOnce(Platform) -> Result<StaticRule, Refused>,
 ) -> Result<Proof, Failure> {
     let attestation = evidence(body)?;
     let form = read_form(body, binding)?;
     let name = body.platform.as_deref().unwrap_or_default();
     let platform = Platform::from_name(name).ok_or_else(|| unsupported(name))?;
-    let policy_type = PolicyType::from_name(platform.as_str()).ok_or_else(|| unsupported(name))?;
-    let nonce = read_nonce(call, body, || rule(policy_type))?;
+    let nonce = read_nonce(call, body, || rule(platform))?;
     if nonce.is_some() && form.key_pem.is_none() {
         return Err(Refused::new(
             ErrorCode::EncryptionMissing,
@@ -110,9 +108,9 @@ pub(crate) fn verify(
     }
     let evidence = call
         .host
-        .verify_evidence(platform.as_str(), attestation.get().as_bytes())
+        .verify_evidence(platform, attestation.get().as_bytes())
         .map_err(|error| match error {
-            EvidenceError::UnsupportedPlatform(name) => unsupported(&name),
+            EvidenceError::UnsupportedPlatform => unsupported(platform.as_str()),
             EvidenceError::Failed(reason) => Refused::new(
                 ErrorCode::VerifySnpAttestationFailed,
                 format!("evidence does not verify: {reason}"),
@@ -121,7 +119,7 @@ pub(crate) fn verify(
     check_binding(call, &form, nonce.as_ref(), platform, &evidence)?;
     check_signature(call, body, &form, nonce.as_ref())?;
     Ok(Proof {
-        policy_type,
+        platform,
         evidence,
         key_pem: form.key_pem,
         nonce,

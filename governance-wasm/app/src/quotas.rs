@@ -8,9 +8,9 @@
 use cleanroom_model::error_codes::ErrorCode;
 use cleanroom_model::ids::ContractId;
 use cleanroom_model::person::Person;
-use cleanroom_model::policy::WorkloadRole;
 use cleanroom_model::tables::{USAGE, Usage};
 use kv::{Json, Pair, Singleton, Write};
+use model::evidence::Role;
 use model::tables::SERVICE_CONFIG;
 
 use crate::admission::Admitted;
@@ -55,7 +55,7 @@ impl Holder {
     /// everything that shows this host data.
     pub(crate) fn workload(admitted: &Admitted) -> Self {
         let run = admitted.run_id.as_ref();
-        match run.filter(|_| admitted.role() == Some(WorkloadRole::Pod)) {
+        match run.filter(|_| admitted.role() == Some(Role::Pod)) {
             Some(run) => Self {
                 key: format!("run/{run}"),
                 fixed: Some(Usage {

@@ -3,10 +3,10 @@
 
 use cleanroom_model::error_codes::ErrorCode;
 use cleanroom_model::ids::{ContractId, DocumentId, RunId};
-use cleanroom_model::policy::WorkloadRole;
 use cleanroom_model::runs::RowCount;
 use cleanroom_model::tables::{DocumentUse, ROW_COUNTS};
 use kv::{Json, Pair, Write};
+use model::evidence::Role;
 
 use crate::admission::{self, Binding};
 use crate::caller;
@@ -40,7 +40,7 @@ pub(crate) fn put(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
         Binding::Sign,
         None,
         purpose,
-        &[WorkloadRole::Pod],
+        &[Role::Pod],
     )?;
     let record = permit::require_reporter(call, changes, &admitted, purpose)?;
     let is_input = record.is_some_and(|record| {

@@ -4,13 +4,13 @@ use cleanroom_model::api::{ApproverKind, RunRequest};
 use cleanroom_model::error_codes::ErrorCode;
 use cleanroom_model::ids::{ContractId, DocumentId, RunId};
 use cleanroom_model::person::Person;
-use cleanroom_model::policy::WorkloadRole;
 use cleanroom_model::runs::{
     AskedRun, OPEN_REQUESTS_MAX, OpenRun, RUNS_PAGE_MAX, RunState, RunView, WaitingRun, WaitingRuns,
 };
 use cleanroom_model::tables::{OPEN_RUNS, RUN_REQUESTS, RUNS, RunVerdict};
 use kv::codec::{Key as _, Value as _};
 use kv::{Json, Pair, Write};
+use model::evidence::Role;
 
 use crate::admission::{self, Binding};
 use crate::caller::{self, Known};
@@ -301,7 +301,7 @@ pub(crate) fn list(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
         Binding::Encrypt,
         None,
         purpose,
-        &[WorkloadRole::Launcher],
+        &[Role::Launcher],
     )?;
     let after = query.get("after").map(String::as_str);
     Reply::json(&waiting(call, changes, &admitted.contract, after)?)

@@ -4,6 +4,7 @@
 //! Reads only. The answer is a record of all the run may do, or the first reason against it with
 //! the ids of those who have not agreed.
 
+use model::evidence::Role;
 use std::collections::BTreeMap;
 
 use cleanroom_model::analytics::{
@@ -14,7 +15,6 @@ use cleanroom_model::api::{DocumentState, RUN_SECONDS_DEFAULT, RUN_SECONDS_MAX, 
 use cleanroom_model::error_codes::ErrorCode;
 use cleanroom_model::ids::{ContractId, DocumentId, RunId};
 use cleanroom_model::person::Person;
-use cleanroom_model::policy::WorkloadRole;
 use cleanroom_model::runs::PARAMETERS_LEN_MAX;
 use cleanroom_model::tables::{DocumentUse, FrozenDocument, RunDocument, RunRecord};
 use kv::Pair;
@@ -449,7 +449,7 @@ fn secret_ids(call: &Call<'_>, contract: &ContractId, used: &[Used]) -> Result<V
 fn pod_alternative(call: &Call<'_>, contract: &ContractId, request: &RunRequest) -> Result<Placed, Failure> {
     let mut pods: Vec<_> = alternatives::of_contract(call, contract)?
         .into_iter()
-        .filter(|placed| placed.policy.role == Some(WorkloadRole::Pod))
+        .filter(|placed| placed.policy.role == Some(Role::Pod))
         .filter(|placed| request.pod_alternative.as_ref().is_none_or(|id| placed.id == *id))
         .filter(|placed| {
             request

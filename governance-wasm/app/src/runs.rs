@@ -4,10 +4,10 @@
 use cleanroom_model::api::{PrerequisiteReason, PrerequisitesView, RunAdmitted, RunForPod, RunRequest};
 use cleanroom_model::error_codes::ErrorCode;
 use cleanroom_model::ids::{ContractId, DocumentId, RunId};
-use cleanroom_model::policy::WorkloadRole;
 use cleanroom_model::runs::{AdmitRun, RunMayGoOn};
 use cleanroom_model::tables::{RUNS, RunRecord, RunRefusal, RunVerdict};
 use kv::{Json, Pair, Write};
+use model::evidence::Role;
 use serde_json::json;
 
 use crate::admission::{self, Binding};
@@ -37,7 +37,7 @@ pub(crate) fn admit(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
         Binding::EncryptAndSign,
         None,
         purpose,
-        &[WorkloadRole::Launcher],
+        &[Role::Launcher],
     )?;
     let _: AdmitRun = serde_json::from_slice(&admitted.data).map_err(|e| {
         let why = format!("all that decides about a run is in its request, so data is {{}}: {e}");
@@ -135,7 +135,7 @@ pub(crate) fn prerequisites(call: &Call<'_>, changes: &mut dyn Write) -> Answer 
             Binding::Encrypt,
             None,
             purpose,
-            &[WorkloadRole::Launcher],
+            &[Role::Launcher],
         )?;
         launcher = Launcher::of(&admitted);
     } else {
@@ -188,7 +188,7 @@ pub(crate) fn read(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
         Binding::Encrypt,
         None,
         purpose,
-        &[WorkloadRole::Pod],
+        &[Role::Pod],
     )?;
     let permit = permit(call, changes, admitted, purpose)?;
     let contract = &permit.admitted().contract;
@@ -236,7 +236,7 @@ pub(crate) fn check(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
         Binding::Encrypt,
         None,
         purpose,
-        &[WorkloadRole::Pod],
+        &[Role::Pod],
     )?;
     let permit = permit(call, changes, admitted, purpose)?;
     let record = record_of(call, &permit, &run)?;

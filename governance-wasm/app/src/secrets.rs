@@ -5,10 +5,10 @@ use cleanroom_model::api::ApproverKind;
 use cleanroom_model::error_codes::ErrorCode;
 use cleanroom_model::ids::{ContractId, IDENTIFIER_LEN_MAX, Identifier};
 use cleanroom_model::person::Person;
-use cleanroom_model::policy::WorkloadRole;
 use cleanroom_model::tables::{SECRETS, Secret};
 use kv::codec::Value as _;
 use kv::{Json, Pair, Write};
+use model::evidence::Role;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as JsonValue, json};
 
@@ -169,7 +169,7 @@ pub(crate) fn release(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
         Binding::Encrypt,
         delegate,
         purpose,
-        &[WorkloadRole::Pod],
+        &[Role::Pod],
     )?;
     let permit = permit_if(call, changes, admitted, purpose, |_, run| match run {
         Some(record) if !record.secret_ids.iter().any(|listed| listed == id) => {

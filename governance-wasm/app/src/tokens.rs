@@ -4,9 +4,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use cleanroom_model::error_codes::ErrorCode;
 use cleanroom_model::ids::Identifier;
-use cleanroom_model::policy::{TokenGrant, WorkloadRole};
+use cleanroom_model::policy::TokenGrant;
 use cleanroom_model::tables::RunRecord;
 use kv::Write;
+use model::evidence::Role;
 use serde_json::{Value as JsonValue, json};
 
 use crate::admission::{self, Admitted, Binding};
@@ -100,7 +101,7 @@ pub(crate) fn issue(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
         Binding::Encrypt,
         delegate,
         purpose,
-        &[WorkloadRole::Pod],
+        &[Role::Pod],
     )?;
     let issuing = match judged(Issuing::of(call, &admitted.contract))? {
         Ok(issuing) => issuing,

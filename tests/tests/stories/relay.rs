@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 
 use anyhow::{Context as _, Result};
-use evidence::{Measured, Role};
+use evidence::Measured;
+use model::evidence::Role;
 use serde_json::{Value as JsonValue, json};
 use tempfile::TempDir;
 use tests::built::program;

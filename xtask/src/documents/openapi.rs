@@ -5,6 +5,7 @@ use cleanroom_model::endpoints::Endpoint;
 use cleanroom_model::error_codes::ErrorCode;
 use model::endpoint::{CallerKind, Method, Mode, Spec};
 use model::error_body::FrameworkError;
+use model::evidence::Platform;
 use serde_json::{Map, Value as JsonValue, json};
 
 /// `docs/openapi/cleanroom.json`.
@@ -139,7 +140,10 @@ fn components() -> JsonValue {
             "AttestedRequest": {
                 "type": "object",
                 "properties": {
-                    "platform": { "enum": ["snp-caci", "snp-cvm", "virtual"], "default": "snp-caci" },
+                    "platform": {
+                        "enum": Platform::ALL.map(Platform::as_str),
+                        "default": Platform::default().as_str(),
+                    },
                     "attestation": { "type": "object", "description": "the platform's evidence" },
                     "nonce": base64("from /app/attestation/nonce; absent with static evidence"),
                     "encrypt": { "type": "object", "properties": { "publicKey": key } },

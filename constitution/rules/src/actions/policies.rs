@@ -6,10 +6,10 @@ use cleanroom_model::claims::{self, HOST_DATA_CLAIM, parse_claims};
 use cleanroom_model::governance::{CLEAN_ROOM_POLICIES, PolicyKey};
 use cleanroom_model::policy::{
     ALLOW_ALL_HOST_DATA, Claims, DEFAULT_ALTERNATIVE, PolicyAlternative, PolicyType, TokenGrant, VotedGrant,
-    WorkloadRole,
 };
 use cleanroom_model::tables::tenant_issuer;
 use kv::{Json, Pair, Read, TableError, Versioned, Write};
+use model::evidence::Role;
 use model::{ProposalId, tables};
 
 use super::contracts::require_accepted;
@@ -204,10 +204,10 @@ fn check_outcome(args: &SetCleanRoomPolicy, after: &PolicyAlternative) -> Result
         })?;
     }
     require(
-        after.role != Some(WorkloadRole::Launcher) || after.tokens.is_empty(),
+        after.role != Some(Role::Launcher) || after.tokens.is_empty(),
         || "a launcher never gets tokens".into(),
     )?;
-    require(!after.delegable || after.role == Some(WorkloadRole::Pod), || {
+    require(!after.delegable || after.role == Some(Role::Pod), || {
         "delegable goes with role pod: a launcher chooses host data of pods alone".into()
     })?;
     // Evidence with these host data is published together with its private keys. The node's own

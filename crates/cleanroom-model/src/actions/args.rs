@@ -1,5 +1,6 @@
 //! Arguments of every action. Unknown keys are errors: what is voted on must be what is meant.
 
+use model::evidence::Role;
 use std::collections::BTreeMap;
 
 use model::member::RecoveryRole;
@@ -9,7 +10,7 @@ use serde_json::Value as JsonValue;
 
 use crate::governance::OptionStatus;
 use crate::ids::{ContractId, Identifier};
-use crate::policy::{PolicyType, TokenGrant, WorkloadRole};
+use crate::policy::{PolicyType, TokenGrant};
 use crate::tcb::TcbFloor;
 
 /// Arguments of an action on one accepted contract.
@@ -69,7 +70,7 @@ pub struct SetCleanRoomPolicy {
     pub alternative: Option<Identifier>,
     /// With `add`: what its workloads may do from now on; absent keeps what is there.
     #[serde(default)]
-    pub role: Option<WorkloadRole>,
+    pub role: Option<Role>,
     /// With `add`: whether evidence without a nonce will do; absent keeps what is there.
     #[serde(default)]
     pub allow_static_evidence: Option<bool>,

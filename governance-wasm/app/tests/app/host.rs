@@ -56,7 +56,6 @@ fn malformed(error: impl std::fmt::Display) -> CryptoError {
 fn pretended_machine(attestation: &JsonValue) -> Option<VerifiedEvidence> {
     let machine = attestation.get("machine")?;
     Some(VerifiedEvidence {
-        platform: "snp-cvm".into(),
         report_data: hex::decode(machine["userData"].as_str()?).ok()?,
         claims: serde_json::from_value(machine["claims"].clone()).ok()?,
         evidence_digest: vec![0; 32],
@@ -133,11 +132,9 @@ impl HostServices for NativeHost {
 
     fn verify_evidence(
         &self,
-        platform: &str,
+        platform: Platform,
         evidence_json: &[u8],
     ) -> Result<VerifiedEvidence, EvidenceError> {
-        let unsupported = || EvidenceError::UnsupportedPlatform(platform.to_owned());
-        let platform = Platform::from_name(platform).ok_or_else(unsupported)?;
         let failed = |error: attestation::Rejected| EvidenceError::Failed(error.to_string());
         let attestation = attestation::parse_json(evidence_json).map_err(failed)?;
         if let Some(pretended) = pretended_machine(&attestation) {
@@ -154,7 +151,6 @@ impl HostServices for NativeHost {
         let verified =
             attestation::verify(&evidence, &trust, self.now_ms.get() / 1000, &Native).map_err(failed)?;
         Ok(VerifiedEvidence {
-            platform: verified.platform.as_str().to_owned(),
             report_data: verified.report_data.to_vec(),
             claims: verified.claims,
             evidence_digest: verified.evidence_digest.0.to_vec(),

@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use client::attested::Workload;
 use crypto::native::RsaKeyPair;
+use evidence::SoftwareAttester;
 use evidence::launch::Measured as Launched;
-use evidence::{Role, SoftwareAttester};
 use model::ServiceId;
 use model::b64;
-use model::evidence::Platform;
+use model::evidence::{Platform, Role};
 use serde_json::{Value as JsonValue, json};
 
 use crate::figures::Row;
