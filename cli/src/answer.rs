@@ -60,8 +60,9 @@ impl Failure {
             Self::Ours(_) => 1,
             Self::Usage(_) => 2,
             Self::Client(ClientError::Unreachable { .. }) => 3,
+            Self::Client(error) if error.is_fork() => 5,
             Self::Client(ClientError::Api { .. }) => 4,
-            Self::Client(ClientError::Verification(_) | ClientError::Forked(_)) => 5,
+            Self::Client(ClientError::Verification(_)) => 5,
             Self::Client(_) => 1,
         }
     }
@@ -113,4 +114,29 @@ pub(crate) fn fail(failure: &Failure, as_json: bool) -> ExitCode {
         }
     }
     ExitCode::from(failure.exit_code())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_that_lacks_what_was_seen_is_told_apart_from_one_that_refuses() {
+        let api = |status, code: &str| {
+            Failure::Client(ClientError::Api {
+                status,
+                code: code.to_owned(),
+                message: String::new(),
+                details: Vec::new(),
+            })
+        };
+        for (failure, exit) in [
+            (api(409, "ServiceForked"), 5),
+            (Failure::Client(ClientError::Forked(String::new())), 5),
+            (Failure::Client(ClientError::Verification(String::new())), 5),
+            (api(409, "RunIdInUse"), 4),
+        ] {
+            assert_eq!(failure.exit_code(), exit, "{failure:?}");
+        }
+    }
 }

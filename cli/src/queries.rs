@@ -225,8 +225,14 @@ async fn ask(
     session: &Session,
 ) -> Result<JsonValue, Failure> {
     let launcher = connect(launcher, &query.contract, session).await?;
-    let path = on_ledger(query, run);
-    let asked: RunView = session.connection()?.put(&path, request).await?.json()?;
+    let ledger = session.connection()?;
+    // What was answered up to now is seen, also by who asks for the first time.
+    ledger.remember().await?;
+    let request = &RunRequest {
+        seen: ledger.seen()?,
+        ..request.clone()
+    };
+    let asked: RunView = ledger.put(&on_ledger(query, run), request).await?.json()?;
     // From here on there is a run: whatever happens, its id must be known.
     let told = launcher
         .post_empty(&format!("/runs/{run}"))

@@ -123,7 +123,7 @@ impl Job {
             fields.insert("errorCode".to_owned(), json!(code));
         }
         // One pod, started once: nothing is ever run again by itself (§16).
-        let attempts = u8::from(self.state != JobState::Submitted);
+        let attempts = u8::from(self.state != JobState::Submitted && self.refused.is_none());
         json!({
             "id": self.run_id,
             "status": {
@@ -451,6 +451,7 @@ mod tests {
         let view = known.view();
         let code = view.pointer("/status/applicationState/errorCode");
         assert_eq!(code, Some(&json!("RunCancelled")));
+        assert_eq!(view.pointer("/status/executionAttempts"), Some(&json!(0)));
         let text = format!("{view}{}", known.history());
         assert!(!text.contains("4711"), "{text}");
     }

@@ -48,6 +48,17 @@ pub fn tool(name: &str) -> Result<PathBuf> {
     existing(target()?.join("venv-tools").join("bin").join(name))
 }
 
+/// A Python environment, such as Spark's.
+///
+/// # Errors
+///
+/// If it has not been installed.
+pub fn environment(name: &str) -> Result<PathBuf> {
+    let folder = target()?.join(name);
+    existing(folder.join("bin/python"))?;
+    Ok(folder)
+}
+
 /// A file of the checkout.
 #[must_use]
 pub fn source(path: &str) -> PathBuf {

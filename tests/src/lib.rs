@@ -7,11 +7,14 @@
 #![allow(clippy::arithmetic_side_effects, reason = "numbers here are ours and small")]
 
 pub mod built;
+pub mod cleanroom;
 pub mod garbage;
 pub mod guests;
+pub mod launcher;
 pub mod ledgers;
 pub mod node;
 pub mod outcome;
+pub mod passage;
 pub mod people;
 pub mod pods;
 pub mod relay;

@@ -52,6 +52,12 @@ impl ClientError {
         }
     }
 
+    /// Whether the node lacks what was seen of its service: noticed here, or admitted by itself.
+    #[must_use]
+    pub fn is_fork(&self) -> bool {
+        matches!(self, Self::Forked(_)) || self.code() == Some("ServiceForked")
+    }
+
     /// The error in an answer with this status; a body that is no error envelope is quoted.
     #[must_use]
     pub fn from_answer(status: u16, body: &[u8]) -> Self {

@@ -229,6 +229,23 @@ impl Connection {
         }
     }
 
+    /// Has the node show a transaction of its service, by a receipt that verifies. Nothing is kept of
+    /// it: for those who were told by others what to ask for.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::Forked`] if the node says that there is none, or shows nothing in time.
+    pub async fn require(&self, id: TxId) -> Result<(), ClientError> {
+        let patience = Patience::begin();
+        loop {
+            let answer = self.get(&continuity::receipt_path(id)).await;
+            match continuity::judge(answer, id, None, self.service_cert_pem())? {
+                Shown::Same => return Ok(()),
+                Shown::Nothing(said) => patience.wait(id, &said).await?,
+            }
+        }
+    }
+
     /// The certificate this connection is pinned to, PEM.
     #[must_use]
     pub fn service_cert_pem(&self) -> &str {
@@ -376,9 +393,10 @@ impl Connection {
             } else {
                 Err(ClientError::from_answer(answer.status, &answer.body))
             };
-            match continuity::judge(answer, seen, self.service_cert_pem())? {
+            let id = seen.transaction_id;
+            match continuity::judge(answer, id, Some(seen.root), self.service_cert_pem())? {
                 Shown::Same => return Ok(sender),
-                Shown::Nothing(said) => patience.wait(seen.transaction_id, &said).await?,
+                Shown::Nothing(said) => patience.wait(id, &said).await?,
             }
         }
     }

@@ -30,20 +30,22 @@ pub(crate) enum Shown {
     Nothing(String),
 }
 
-/// Judges a node's answer to the question for the receipt of what was seen, [`receipt_path`].
+/// Judges a node's answer to the question for the receipt of what was seen, [`receipt_path`]. Without
+/// a root any receipt of the service will do.
 ///
 /// # Errors
 ///
 /// [`ClientError::Forked`] if the node shows another root, or says that there is no such transaction.
 pub(crate) fn judge(
     answer: Result<Reply, ClientError>,
-    seen: Seen,
+    id: TxId,
+    root: Option<model::Digest>,
     service_cert_pem: &str,
 ) -> Result<Shown, ClientError> {
-    let id = seen.transaction_id;
     match answer {
         Ok(reply) if reply.status == 200 => {
-            if root_of(&reply, service_cert_pem)? == seen.root {
+            let shown = root_of(&reply, service_cert_pem)?;
+            if root.is_none_or(|root| root == shown) {
                 Ok(Shown::Same)
             } else {
                 Err(forked(id, "the node shows another one in its place"))
@@ -152,16 +154,20 @@ mod tests {
         root: model::Digest::ZERO,
     };
 
+    fn judged(answer: Result<Reply, ClientError>) -> Result<Shown, ClientError> {
+        judge(answer, SEEN.transaction_id, Some(SEEN.root), "")
+    }
+
     #[test]
     fn a_node_that_says_invalid_is_a_fork_at_once() {
-        let verdict = judge(api(404, "TransactionInvalid"), SEEN, "");
+        let verdict = judged(api(404, "TransactionInvalid"));
         assert!(matches!(verdict, Err(ClientError::Forked(text)) if text.contains("2.65")));
     }
 
     #[tokio::test]
     async fn a_node_that_was_set_back_may_say_unknown_for_ten_seconds_and_is_a_fork_then() {
         for (status, code) in [(404, "TransactionPendingOrUnknown"), (503, "FrontendNotOpen")] {
-            let verdict = judge(api(status, code), SEEN, "");
+            let verdict = judged(api(status, code));
             assert_eq!(verdict.unwrap(), Shown::Nothing(code.to_owned()));
         }
         let patience = Patience::begin();
@@ -181,10 +187,7 @@ mod tests {
             address: String::new(),
             reason: String::new(),
         });
-        assert!(matches!(
-            judge(away, SEEN, ""),
-            Err(ClientError::Unreachable { .. })
-        ));
+        assert!(matches!(judged(away), Err(ClientError::Unreachable { .. })));
     }
 
     #[test]
@@ -215,7 +218,11 @@ mod tests {
                 tx_id: None,
                 body,
             };
-            match judge(Ok(reply), SEEN, &pem) {
+            let id = SEEN.transaction_id;
+            // Who knows no root takes any receipt of the service.
+            let shown = judge(Ok(reply.clone()), id, None, &pem);
+            assert_eq!(shown.unwrap(), Shown::Same);
+            match judge(Ok(reply), id, Some(SEEN.root), &pem) {
                 Ok(shown) => assert!(same && shown == Shown::Same),
                 Err(ClientError::Forked(_)) => assert!(!same),
                 Err(error) => panic!("{error}"),

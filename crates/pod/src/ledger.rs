@@ -10,6 +10,7 @@ use cleanroom_model::{ContractId, RunId};
 use client::attested::Workload;
 use client::{ClientError, Connection};
 use http::Method;
+use model::TxId;
 use serde_json::{Value as JsonValue, json};
 use url::form_urlencoded::byte_serialize;
 use zeroize::Zeroizing;
@@ -122,6 +123,22 @@ impl Ledger {
         })
     }
 
+    /// Has the node show what the run's asker had seen: no data leaves owners' hands by the word of an
+    /// older copy (decision 55).
+    ///
+    /// # Errors
+    ///
+    /// [`RunError`] with [`FailureCode::ServiceForked`] if it does not.
+    pub async fn require_seen(&self, seen: Option<TxId>) -> Result<(), RunError> {
+        match seen {
+            Some(seen) => {
+                let answer = self.connection.again().require(seen).await;
+                answer.map_err(|e| refused(&e, FailureCode::SparkJobFailed))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// Whether the run may go on. Fails as soon as anybody withdraws consent or ends the run.
     ///
     /// # Errors
@@ -219,6 +236,7 @@ fn refused(error: &ClientError, otherwise: FailureCode) -> RunError {
         Some("ContractDisabled" | "UserDocumentRuntimeOptionDisabled") => FailureCode::ConsentRevoked,
         Some("RunExpired") => FailureCode::Timeout,
         Some("RunCancelled") => FailureCode::Cancelled,
+        _ if error.is_fork() => FailureCode::ServiceForked,
         Some(_) => otherwise,
         None => FailureCode::SparkJobFailed,
     };
@@ -256,6 +274,11 @@ mod tests {
 
     #[test]
     fn withdrawn_consent_is_told_apart_from_other_refusals() {
+        let forked = ClientError::Forked(String::new());
+        assert_eq!(
+            refused(&forked, FailureCode::KeyRefused).code,
+            FailureCode::ServiceForked
+        );
         let api = |code: &str| ClientError::Api {
             status: 400,
             code: code.to_owned(),

@@ -3,7 +3,7 @@
 //!
 //! Prints one JSON object per line, without data values or secrets. Exit codes as the command
 //! line's: 0 done, 1 failed, 2 wrong usage, 3 service unreachable, 4 the ledger said no, 5
-//! verification failed.
+//! verification failed, or a node that lacks what the run's asker had seen.
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use cleanroom_model::analytics::FailureCode;
 use cleanroom_model::{ContractId, RunId};
 use client::{ClientError, Connection};
 use pod::ledger::Ledger;
@@ -103,7 +104,7 @@ enum Failure {
     Client(ClientError),
     Io(PathBuf, std::io::Error),
     /// The run has said why, as its last event.
-    Told,
+    Told(FailureCode),
 }
 
 impl From<MeasureError> for Failure {
@@ -123,11 +124,13 @@ impl Failure {
         let (text, code) = match self {
             Self::Measure(error) => (pod::with_causes(error), 2),
             Self::Client(error @ ClientError::Unreachable { .. }) => (error.to_string(), 3),
+            Self::Client(error) if error.is_fork() => (error.to_string(), 5),
             Self::Client(error @ ClientError::Api { .. }) => (error.to_string(), 4),
             Self::Client(error @ ClientError::Verification(_)) => (error.to_string(), 5),
             Self::Client(error) => (error.to_string(), 1),
             Self::Io(path, error) => (format!("{}: {error}", path.display()), 2),
-            Self::Told => return ExitCode::from(1),
+            Self::Told(FailureCode::ServiceForked) => return ExitCode::from(5),
+            Self::Told(_) => return ExitCode::from(1),
         };
         eprintln!("error: {text}");
         ExitCode::from(code)
@@ -212,7 +215,7 @@ async fn carry_out(common: &Common, id: RunId, spark: Spark) -> Result<ExitCode,
     };
     run(RunSettings { spark, stop }, Arc::new(ledger), report)
         .await
-        .map_err(|_| Failure::Told)?;
+        .map_err(|error| Failure::Told(error.code))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -72,6 +72,7 @@ async fn attempt(
     report: &mut impl FnMut(&JobEvent),
 ) -> Result<JobResult, RunError> {
     let plan = Plan::new(ledger.contract(), ledger.run(), ledger.read_run().await?)?;
+    ledger.require_seen(plan.record.seen).await?;
     report(&step("RUN_RECORD_VERIFIED"));
     settings.spark.timeout = settings.spark.timeout.min(time_left(plan.record.not_after)?);
     let mut keys = Vec::with_capacity(plan.inputs.len());

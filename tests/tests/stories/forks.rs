@@ -126,3 +126,18 @@ async fn an_older_copy_takes_no_run_request_of_somebody_who_saw_what_came_later(
     refused(ann.put(RUN, &asked(later)).await, 409, "ServiceForked")?;
     Ok(())
 }
+
+#[tokio::test]
+async fn a_node_shows_who_was_told_of_a_transaction_that_it_has_it_or_is_a_fork() -> Result<()> {
+    let service = Service::begin(&["ann"], &[]).await?;
+    let (connection, there) = (service.connection()?, service.committed().await?);
+    connection.require(there).await?;
+    // Another view's, and one that is still to come: the first is said at once, the second after a while.
+    let other = TxId::new(there.view.saturating_add(1), there.seqno);
+    let later = TxId::new(there.view, there.seqno.saturating_add(1_000));
+    for missing in [other, later] {
+        let refused = connection.require(missing).await;
+        assert!(matches!(&refused, Err(error) if error.is_fork()), "{refused:?}");
+    }
+    Ok(())
+}

@@ -22,6 +22,8 @@ pub enum FailureCode {
     Timeout,
     /// The run was stopped on request.
     Cancelled,
+    /// The node lacks what the run's asker had seen: an older copy, or another branch.
+    ServiceForked,
     /// Anything else that Spark reports.
     SparkJobFailed,
 }
