@@ -140,3 +140,18 @@ pub(crate) fn of_machine<'a>(
         .map(|(name, value)| (format!("vm-configuration-{name}"), value.clone()));
     registers.chain(configuration).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_paravisor_describes_its_machine_in_no_more_members_than_the_most() {
+        let claims = |count: usize| {
+            let members = (0..count).map(|number| (format!("{number:03}"), Value::Bool(true)));
+            of_machine(std::iter::empty(), &members.collect()).len()
+        };
+        assert_eq!(claims(VM_CONFIGURATION_MAX), VM_CONFIGURATION_MAX);
+        assert_eq!(claims(VM_CONFIGURATION_MAX + 1), VM_CONFIGURATION_MAX);
+    }
+}

@@ -2,10 +2,16 @@
 #![cfg(feature = "native")]
 #![allow(clippy::unwrap_used, clippy::arithmetic_side_effects, reason = "tests")]
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ciborium::Value;
+use crypto::cose::{self, CoseError, HEADER_COUNT_MAX, Sign1};
 use crypto::jws::{Jws, TOKEN_SIZE_MAX};
 use crypto::native::issue::{Validity, node_certificate, self_signed_service};
 use crypto::native::wrap::{PLAIN_SIZE_MAX, unwrap, wrap};
 use crypto::native::{Curve, EcKeyPair, RsaBits, RsaKeyPair};
+use crypto::shares::{SHARES_MAX, Share, SharesError, join, split};
+use crypto::spki::{KeyKind, SPKI_SIZE_MAX, SpkiError, jwk_to_spki, spki_key_kind};
 use crypto::x509::{CERTIFICATE_SIZE_MAX, Certificate, CertificateError};
 
 /// A certificate for `names`, in DER.
@@ -82,4 +88,75 @@ fn as_much_as_may_be_wrapped_comes_back_and_one_byte_more_is_refused() {
     assert_eq!(unwrap(&key, &wrapped).unwrap().as_slice(), plain);
     plain.push(7);
     assert!(wrap(&pem, &plain).is_err());
+}
+
+/// A COSE_Sign1 with this protected header.
+fn message(header: &Value) -> Result<Sign1, CoseError> {
+    let mut protected = Vec::new();
+    ciborium::into_writer(header, &mut protected).unwrap();
+    Sign1::parse(&cose::assemble(&protected, &[], Some(b"x"), b"y"))
+}
+
+#[test]
+fn a_header_of_the_most_entries_is_read_and_one_more_is_refused() {
+    let header = |count: usize| {
+        let entries = (0..count as u64).map(|label| (Value::from(label), Value::from(0)));
+        message(&Value::Map(entries.collect()))
+    };
+    assert!(header(HEADER_COUNT_MAX).is_ok());
+    assert_eq!(header(HEADER_COUNT_MAX + 1), Err(CoseError::HeaderTooLarge));
+}
+
+#[test]
+fn a_header_is_as_deep_as_its_reader_goes_and_no_deeper() {
+    // The module's own limit, said here once more; the map and the value in it are two levels.
+    const DEPTH_MAX: usize = 16;
+    let header = |depth: usize| {
+        let lists = (2..depth).fold(Value::from(0), |inner, _| Value::Array(vec![inner]));
+        message(&Value::Map(vec![(Value::from(1), lists)]))
+    };
+    assert!(header(DEPTH_MAX).is_ok());
+    assert!(matches!(header(DEPTH_MAX + 1), Err(CoseError::Malformed(_))));
+}
+
+#[test]
+fn a_secret_is_split_into_the_most_shares_and_not_into_more() {
+    let most = SHARES_MAX as usize;
+    let secret = Share::random(|bytes| bytes.fill(7));
+    let refused = |count: usize| SharesError::Threshold { threshold: 2, count };
+    let split = |count: usize| split(&secret, 2, count, |bytes| bytes.fill(9));
+    let mut shares = split(most).unwrap();
+    assert_eq!(join(&shares, 2).unwrap().to_bytes(), secret.to_bytes());
+    assert_eq!(split(most + 1).map(drop), Err(refused(most + 1)));
+    shares.push(shares[0].clone());
+    assert_eq!(join(&shares, 2).map(drop), Err(refused(most + 1)));
+}
+
+/// A key of an algorithm that nobody knows, in `size` bytes of DER.
+fn unknown_key(size: usize) -> Vec<u8> {
+    let algorithm = [0x30, 0x05, 0x06, 0x03, 0x2a, 0x03, 0x04];
+    let long = |tag: u8, content: Vec<u8>| {
+        let length = u16::try_from(content.len()).unwrap().to_be_bytes();
+        [vec![tag, 0x82], length.to_vec(), content].concat()
+    };
+    let bits = long(0x03, vec![0; size - 4 - algorithm.len() - 4]);
+    long(0x30, [algorithm.to_vec(), bits].concat())
+}
+
+#[test]
+fn a_key_of_the_most_bytes_is_looked_at_and_one_byte_more_is_not() {
+    let most = unknown_key(SPKI_SIZE_MAX);
+    assert_eq!(most.len(), SPKI_SIZE_MAX);
+    assert_eq!(spki_key_kind(&most), Ok(KeyKind::Other));
+    assert_eq!(
+        spki_key_kind(&unknown_key(SPKI_SIZE_MAX + 1)),
+        Err(SpkiError::Malformed)
+    );
+    // A modulus is half as long at the most.
+    let modulus = |size: usize| {
+        let n = URL_SAFE_NO_PAD.encode(vec![0xFF; size]);
+        jwk_to_spki(&serde_json::json!({"kty": "RSA", "n": n, "e": "AQAB"})).map(drop)
+    };
+    assert_eq!(modulus(SPKI_SIZE_MAX / 2), Ok(()));
+    assert_eq!(modulus(SPKI_SIZE_MAX / 2 + 1), Err(SpkiError::Jwk("n")));
 }

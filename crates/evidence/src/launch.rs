@@ -12,6 +12,8 @@ use model::Digest;
 use model::evidence::Role;
 use serde::{Deserialize, Serialize};
 
+use crate::files;
+
 /// Longest launch document read, in bytes.
 pub const DOCUMENT_SIZE_MAX: u64 = 256 * 1024;
 
@@ -141,11 +143,9 @@ impl LaunchDocument {
     ///
     /// [`LaunchError`] if the file cannot be read or is no launch document.
     pub fn read(path: &Path) -> Result<Self, LaunchError> {
-        let size = path.metadata().map_err(|source| io_error(path, source))?.len();
-        if size > DOCUMENT_SIZE_MAX {
-            return Err(LaunchError::TooLong(path.to_owned()));
-        }
-        let text = std::fs::read(path).map_err(|source| io_error(path, source))?;
+        let text = files::read(path, DOCUMENT_SIZE_MAX)
+            .map_err(|source| io_error(path, source))?
+            .ok_or_else(|| LaunchError::TooLong(path.to_owned()))?;
         serde_json::from_slice(&text).map_err(|source| LaunchError::Malformed {
             path: path.to_owned(),
             source,
@@ -270,6 +270,27 @@ mod tests {
                 lock_sha256: Digest([4; 32]),
             }),
         }
+    }
+
+    #[test]
+    fn a_document_of_the_most_bytes_is_read_and_one_more_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("launch.json");
+        let of_size = |size: u64| {
+            let mut text = document().canonical_json().into_bytes();
+            text.resize(usize::try_from(size).unwrap(), b' ');
+            std::fs::write(&path, text).unwrap();
+            LaunchDocument::read(&path)
+        };
+        assert_eq!(of_size(DOCUMENT_SIZE_MAX).unwrap(), document());
+        let refused = of_size(DOCUMENT_SIZE_MAX + 1).unwrap_err();
+        assert!(matches!(refused, LaunchError::TooLong(_)), "{refused}");
+    }
+
+    #[test]
+    fn a_file_without_an_end_is_not_read_for_ever() {
+        let refused = LaunchDocument::read(Path::new("/dev/zero")).unwrap_err();
+        assert!(matches!(refused, LaunchError::TooLong(_)), "{refused}");
     }
 
     #[test]

@@ -11,6 +11,7 @@ pub mod sev_guest;
 pub mod software;
 
 mod development_chain;
+mod files;
 
 use model::evidence::Platform;
 use model::{Digest, b64};

@@ -4,7 +4,6 @@
 //! come from a file that the operator fetched from AMD for this chip and TCB. Neither needs to be
 //! trusted: a verifier pins the root and checks everything below it.
 
-use std::fs;
 use std::io;
 use std::path::PathBuf;
 
@@ -15,6 +14,8 @@ use serde_json::{Value, json};
 use sev::error::UserApiError;
 use sev::firmware::guest::Firmware;
 use sev::firmware::host::{CertTableEntry, CertType};
+
+use crate::files;
 
 /// Longest file read: chain or endorsements.
 const FILE_SIZE_MAX: u64 = 64 * 1024;
@@ -126,14 +127,15 @@ fn read(path: &PathBuf) -> Result<Vec<u8>, SevGuestError> {
         path: path.clone(),
         source,
     };
-    if path.metadata().map_err(io_error)?.len() > FILE_SIZE_MAX {
-        return Err(SevGuestError::TooLong(path.clone()));
-    }
-    fs::read(path).map_err(io_error)
+    files::read(path, FILE_SIZE_MAX)
+        .map_err(io_error)?
+        .ok_or_else(|| SevGuestError::TooLong(path.clone()))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use super::*;
 
     // No DER certificate is UTF-8: its second byte, 0x82, begins no character.
@@ -164,5 +166,19 @@ mod tests {
             chain(&broken),
             Err(SevGuestError::Certificate { name: "VCEK", .. })
         ));
+    }
+
+    #[test]
+    fn a_file_of_the_most_bytes_is_read_and_a_longer_one_or_one_without_an_end_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("chain.pem");
+        let of_size = |size: u64| {
+            File::create(&path).unwrap().set_len(size).unwrap();
+            read(&path)
+        };
+        assert_eq!(of_size(FILE_SIZE_MAX).unwrap().len() as u64, FILE_SIZE_MAX);
+        for refused in [of_size(FILE_SIZE_MAX + 1), read(&"/dev/zero".into())] {
+            assert!(matches!(refused, Err(SevGuestError::TooLong(_))));
+        }
     }
 }

@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use crate::development_chain::DevelopmentChain;
+use crate::files;
 use crate::launch::{LaunchError, Measured, file_digest};
 
 /// Root certificate, PEM.
@@ -246,15 +247,18 @@ fn read(path: &Path) -> Result<String, AttesterError> {
         path: path.to_owned(),
         source,
     };
-    let size = path.metadata().map_err(io_error)?.len();
-    if size > FILE_SIZE_MAX {
-        let problem = format!("longer than {FILE_SIZE_MAX} bytes");
-        return Err(AttesterError::Malformed {
-            path: path.to_owned(),
-            problem,
-        });
-    }
-    fs::read_to_string(path).map_err(io_error)
+    let malformed = |problem: String| AttesterError::Malformed {
+        path: path.to_owned(),
+        problem,
+    };
+    let content = files::read(path, FILE_SIZE_MAX)
+        .map_err(io_error)?
+        .ok_or_else(|| malformed(format!("longer than {FILE_SIZE_MAX} bytes")))?;
+    String::from_utf8(content).map_err(|error| {
+        // It may have been a key.
+        drop(Zeroizing::new(error.into_bytes()));
+        malformed("not text".to_owned())
+    })
 }
 
 fn write_new(path: &Path, mode: u32, content: &[u8]) -> Result<(), AttesterError> {

@@ -330,3 +330,25 @@ fn an_unsigned_statement_is_what_a_virtual_verifier_reads() {
     let refused = check(Platform::Virtual, &collected.attestation, &Trust::production());
     assert_eq!(refused, Err(Rejected::UnsupportedPlatform(Platform::Virtual)));
 }
+
+/// The attester's limit, said here once more.
+const FILE_SIZE_MAX: u64 = 64 * 1024;
+
+#[test]
+fn a_certificate_file_of_the_most_bytes_is_read_and_one_more_is_not() {
+    let dir = tempfile::tempdir().unwrap();
+    for entry in chip().read_dir().unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::copy(&path, dir.path().join(path.file_name().unwrap())).unwrap();
+    }
+    let ark = dir.path().join("ark.pem");
+    let of_size = |size: u64| {
+        let mut text = std::fs::read(&ark).unwrap();
+        text.resize(usize::try_from(size).unwrap(), b'\n');
+        std::fs::write(&ark, text).unwrap();
+        SoftwareAttester::open(dir.path()).map(drop)
+    };
+    assert!(of_size(FILE_SIZE_MAX).is_ok());
+    let refused = of_size(FILE_SIZE_MAX + 1).unwrap_err().to_string();
+    assert!(refused.contains("longer than 65536 bytes"), "{refused}");
+}

@@ -333,6 +333,27 @@ mod tests {
         }
     }
 
+    #[test]
+    fn as_many_large_blocks_as_fit_the_table_are_kept_and_one_more_is_lost() {
+        let kept = |count: usize| {
+            let bump = Bump::new(|size| leaked(size.max(8 << 20)));
+            let size = LARGE_BLOCK_SIZE_MIN + 1;
+            // SAFETY: as above. The last block keeps the others from the top.
+            unsafe {
+                let blocks: Vec<_> = (0..=count).map(|_| bump.alloc(layout(size))).collect();
+                for block in &blocks[..count] {
+                    bump.dealloc(*block, layout(size));
+                }
+                (0..count)
+                    .map(|_| bump.alloc(layout(size)))
+                    .filter(|block| blocks.contains(block))
+                    .count()
+            }
+        };
+        assert_eq!(kept(LARGE_BLOCKS_MAX), LARGE_BLOCKS_MAX);
+        assert_eq!(kept(LARGE_BLOCKS_MAX + 1), LARGE_BLOCKS_MAX);
+    }
+
     /// Pages of rows are read and dropped again and again: memory must not add up.
     #[test]
     fn reading_page_after_page_takes_the_memory_of_one() {

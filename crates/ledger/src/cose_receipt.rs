@@ -166,3 +166,18 @@ pub fn verify(
     }
     Ok(VerifiedReceipt::new(root, id, leaf))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proof_is_as_deep_as_its_reader_goes_and_no_deeper() {
+        let nested = |depth: usize| {
+            let value = (1..depth).fold(Value::from(0), |inner, _| Value::Array(vec![inner]));
+            decode(&encode(&value))
+        };
+        assert!(nested(PROOF_DEPTH_MAX).is_some());
+        assert!(nested(PROOF_DEPTH_MAX + 1).is_none());
+    }
+}

@@ -48,8 +48,6 @@ pub const PATH_STEPS_MAX: usize = 48;
 pub const RECEIPT_SIZE_MAX: usize = 256 << 10;
 /// Most service endorsements in a receipt: one for each disaster recovery since its entry.
 pub const ENDORSEMENTS_MAX: usize = 64;
-/// Longest commit evidence text (`ledger-host.md` §2.4).
-pub const COMMIT_EVIDENCE_SIZE_MAX: usize = 1024;
 /// Most unsigned transactions that a reader holds back while it waits for their signature.
 pub const UNSIGNED_ENTRIES_MAX: usize = 1_000_000;
 

@@ -7,12 +7,14 @@
 
 mod writer;
 
-use kv::WriteSet;
-use ledger::chunk;
+use kv::{TxId, WriteSet};
+use ledger::chunk::{self, ChunkError};
 use ledger::cose_receipt;
+use ledger::entry::{self, EntryError, Sealed};
 use ledger::limits::{
-    ENDORSEMENTS_MAX, KEY_SIZE_MAX, PATH_STEPS_MAX, RECEIPT_SIZE_MAX, TABLE_NAME_SIZE_MAX, TooLarge,
-    UNSIGNED_ENTRIES_MAX, VALUE_SIZE_MAX, WRITE_SET_SIZE_MAX, check,
+    CHUNK_FILE_SIZE_MAX, ENDORSEMENTS_MAX, ENTRY_SIZE_MAX, FRAME_BODY_SIZE_MAX, KEY_SIZE_MAX, PATH_STEPS_MAX,
+    RECEIPT_SIZE_MAX, TABLE_NAME_SIZE_MAX, TooLarge, UNSIGNED_ENTRIES_MAX, VALUE_SIZE_MAX,
+    WRITE_SET_SIZE_MAX, check,
 };
 use ledger::merkle::{PathTooLong, Sibling, implied_root};
 use ledger::receipt::{self, Receipt, ReceiptError};
@@ -102,7 +104,7 @@ fn as_many_entries_as_may_wait_for_a_signature_wait_and_one_more_is_refused() {
         writer.open.truncate(begun);
         writer.append(&empty, 0);
         let frame = writer.open[begun..].to_vec();
-        let (entry, _) = ledger::entry::parse(&frame).unwrap();
+        let (entry, _) = entry::parse(&frame).unwrap();
         if let Err(error) = replay.feed(&entry, None) {
             refused = Some((number, error.fault));
             break;
@@ -139,17 +141,71 @@ fn a_transaction_of_the_most_bytes_is_written_and_one_more_is_not() {
         check(&row(1, 1, VALUE_SIZE_MAX + 1)),
         Err(TooLarge::Value { .. })
     ));
-    // Three rows that make exactly the most: what a row costs beside its value is found out first.
-    let three = |last: usize| {
-        let mut writes = row(1, 1, VALUE_SIZE_MAX);
-        writes.set("t", &[1], Some(vec![0; VALUE_SIZE_MAX]));
-        writes.set("t", &[2], Some(vec![0; last]));
-        check(&writes)
-    };
-    let Err(TooLarge::WriteSet(size)) = three(VALUE_SIZE_MAX) else {
+    let fits = last_value_that_fits("t");
+    assert_eq!(check(&three_rows("t", fits)), Ok(()));
+    assert_eq!(
+        check(&three_rows("t", fits + 1)),
+        Err(TooLarge::WriteSet(WRITE_SET_SIZE_MAX + 1))
+    );
+}
+
+/// Three rows, the first two of the largest value.
+fn three_rows(table: &str, last: usize) -> WriteSet {
+    let mut writes = WriteSet::default();
+    for (key, size) in [(0, VALUE_SIZE_MAX), (1, VALUE_SIZE_MAX), (2, last)] {
+        writes.set(table, &[key], Some(vec![0; size]));
+    }
+    writes
+}
+
+/// The last value with which three rows make exactly the most: what a row costs beside its value
+/// is found out first.
+fn last_value_that_fits(table: &str) -> usize {
+    let Err(TooLarge::WriteSet(size)) = check(&three_rows(table, VALUE_SIZE_MAX)) else {
         panic!("three of the largest values fit");
     };
-    let fits = VALUE_SIZE_MAX - (size - WRITE_SET_SIZE_MAX);
-    assert_eq!(three(fits), Ok(()));
-    assert_eq!(three(fits + 1), Err(TooLarge::WriteSet(WRITE_SET_SIZE_MAX + 1)));
+    VALUE_SIZE_MAX - (size - WRITE_SET_SIZE_MAX)
+}
+
+#[test]
+fn the_largest_transaction_fills_the_largest_entry_to_the_byte_and_is_read_back() {
+    for table in ["t", "public:t"] {
+        let writes = three_rows(table, last_value_that_fits(table));
+        let domains = entry::encode_domains(1, Digest::ZERO, Digest::ZERO, &writes);
+        let sealed = Sealed {
+            tag: [0; 16],
+            iv: entry::iv(TxId::new(2, 1)),
+            ciphertext: domains.private_plain.to_vec(),
+        };
+        let frame = entry::frame(0, &domains.public, &sealed);
+        assert_eq!(frame.len(), ENTRY_SIZE_MAX, "{table}");
+        assert!(entry::parse(&frame).is_ok());
+    }
+}
+
+#[test]
+fn a_frame_that_claims_the_most_bytes_is_waited_for_and_one_that_claims_more_is_refused() {
+    let claiming = |size: usize| {
+        let header = 1 | (size as u64) << 16;
+        entry::parse(&header.to_le_bytes()).map(drop).unwrap_err()
+    };
+    assert!(matches!(
+        claiming(FRAME_BODY_SIZE_MAX),
+        EntryError::Truncated { .. }
+    ));
+    assert_eq!(
+        claiming(FRAME_BODY_SIZE_MAX + 1),
+        EntryError::Size(FRAME_BODY_SIZE_MAX as u64 + 1)
+    );
+}
+
+/// Four gigabytes that nobody touches: the header says that there is no such table.
+#[test]
+fn a_chunk_of_the_most_bytes_is_looked_at_and_a_longer_one_is_not() {
+    let most = usize::try_from(CHUNK_FILE_SIZE_MAX).unwrap();
+    let mut bytes = vec![0; most + 1];
+    bytes[..8].fill(0xFF);
+    let parse = |size: usize| chunk::parse(&bytes[..size]).map(drop).unwrap_err();
+    assert_eq!(parse(most), ChunkError::TableOffset(u64::MAX));
+    assert_eq!(parse(most + 1), ChunkError::TooLarge(most + 1));
 }

@@ -91,3 +91,60 @@ fn columns_that_double_are_not_followed_for_ever() {
     }
     let _ = outcome(&format!("{sql} SELECT n FROM c59"));
 }
+
+// The gate's limits, said here once more: whoever moves one says so twice.
+const COLUMN_COUNT_MAX: usize = 4096;
+const DEPTH_MAX: usize = 40;
+const ERROR_COUNT_MAX: usize = 64;
+const OPERATOR_COUNT_MAX: usize = 500;
+
+#[test]
+fn a_statement_has_the_most_operators_and_not_one_more() {
+    let sum = |count: usize| format!("SELECT 1{} AS a FROM t", " + 1".repeat(count));
+    assert!(outcome(&sum(OPERATOR_COUNT_MAX)).is_ok());
+    assert!(is_refused_as_too_long(&sum(OPERATOR_COUNT_MAX.saturating_add(1))));
+}
+
+#[test]
+fn expressions_nest_as_deep_as_the_parser_goes_and_no_deeper() {
+    let nested = |depth: usize| format!("SELECT {}1{} AS a FROM t", "(".repeat(depth), ")".repeat(depth));
+    let deepest = (1..=DEPTH_MAX)
+        .rev()
+        .find(|depth| outcome(&nested(*depth)).is_ok());
+    // Statement, query and select are levels too.
+    assert_eq!(deepest, DEPTH_MAX.checked_sub(3));
+}
+
+#[test]
+fn columns_are_counted_up_to_the_most_and_not_followed_beyond() {
+    // A count can be filtered by as long as the gate knows which column it is.
+    let filtered = |columns: usize| {
+        let others = ", 1".repeat(columns.saturating_sub(1));
+        let query = json!({"segments": [{"executionSequence": 1,
+            "data": format!("SELECT COUNT(*) AS n{others} FROM t"),
+            "postFilters": [{"columnName": "n", "value": 1}]}]});
+        let query = Query::parse(&query.to_string()).unwrap();
+        check(&query, &[ViewName::parse("t").unwrap()]).map(drop)
+    };
+    assert_eq!(filtered(COLUMN_COUNT_MAX), Ok(()));
+    let errors = filtered(COLUMN_COUNT_MAX.saturating_add(1)).unwrap_err();
+    assert!(matches!(errors.as_slice(), [GateError { rule: Rule::PostFilter(name), .. }] if name == "n"));
+}
+
+#[test]
+fn no_more_errors_are_reported_than_the_most() {
+    let unknown = |from: usize, to: usize| {
+        let calls: Vec<String> = (from..to).map(|at| format!("f{at}(1)")).collect();
+        format!("SELECT {} AS a FROM t", calls.join(", "))
+    };
+    for count in [ERROR_COUNT_MAX, ERROR_COUNT_MAX.saturating_add(1)] {
+        assert_eq!(outcome(&unknown(0, count)).unwrap_err().len(), ERROR_COUNT_MAX);
+        // Together, from two segments that have fewer each.
+        let query = json!({"segments": [
+            {"executionSequence": 1, "data": format!("CREATE TEMPORARY VIEW v AS {}", unknown(0, 32))},
+            {"executionSequence": 2, "data": unknown(32, count)}]});
+        let query = Query::parse(&query.to_string()).unwrap();
+        let errors = check(&query, &[ViewName::parse("t").unwrap()]).unwrap_err();
+        assert_eq!(errors.len(), ERROR_COUNT_MAX);
+    }
+}

@@ -11,5 +11,6 @@ mod common;
 mod cvm;
 mod forged;
 mod hostile;
+mod limits;
 mod snp;
 mod uvm;
