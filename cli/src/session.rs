@@ -1,6 +1,8 @@
 //! Who is asking whom: address, pinned certificate, and the caller's credentials.
 
 use std::cell::OnceCell;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -137,18 +139,25 @@ fn missing(option: &str, variable: &str) -> Failure {
     ))
 }
 
-/// Reads a whole file, bounded.
+/// Reads a whole file, bounded while it is read: a device has no length to ask for.
 pub(crate) fn read_bytes(path: &Path) -> Result<Vec<u8>, Failure> {
     let shown = path.display();
-    let size = std::fs::metadata(path)
-        .map_err(|e| Failure::Usage(format!("cannot read {shown}: {e}")))?
-        .len();
-    if size > FILE_SIZE_MAX {
+    let read = || -> io::Result<Vec<u8>> {
+        let file = File::open(path)?;
+        // Made once, so that no copy of a key stays behind.
+        let size = file.metadata()?.len().min(FILE_SIZE_MAX).saturating_add(1);
+        let mut content = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
+        file.take(FILE_SIZE_MAX.saturating_add(1))
+            .read_to_end(&mut content)?;
+        Ok(content)
+    };
+    let content = read().map_err(|e| Failure::Usage(format!("cannot read {shown}: {e}")))?;
+    if content.len() as u64 > FILE_SIZE_MAX {
         return Err(Failure::Usage(format!(
-            "{shown} has {size} bytes, more than {FILE_SIZE_MAX}"
+            "{shown} has more than {FILE_SIZE_MAX} bytes"
         )));
     }
-    std::fs::read(path).map_err(|e| Failure::Usage(format!("cannot read {shown}: {e}")))
+    Ok(content)
 }
 
 /// Reads a text file.
@@ -187,7 +196,7 @@ pub(crate) fn write_new(files: &[NewFile]) -> Result<(), Failure> {
                 let _ = std::fs::remove_file(&made.path);
             }
             let shown = file.path.display();
-            return Err(Failure::Usage(if e.kind() == std::io::ErrorKind::AlreadyExists {
+            return Err(Failure::Usage(if e.kind() == io::ErrorKind::AlreadyExists {
                 format!("{shown} already exists and is not replaced")
             } else {
                 format!("cannot write {shown}: {e}")
@@ -197,7 +206,7 @@ pub(crate) fn write_new(files: &[NewFile]) -> Result<(), Failure> {
     Ok(())
 }
 
-fn create(new: &NewFile) -> std::io::Result<()> {
+fn create(new: &NewFile) -> io::Result<()> {
     use std::io::Write as _;
     use std::os::unix::fs::OpenOptionsExt as _;
     let mut file = std::fs::OpenOptions::new()
@@ -217,4 +226,25 @@ pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
         .filter(|(name, _)| !name.is_empty())
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .ok_or_else(|| format!("{text} is not name=value"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_of_the_most_bytes_is_read_and_a_larger_one_or_one_without_an_end_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        let of_size = |size: u64| {
+            File::create(&path).unwrap().set_len(size).unwrap();
+            read_bytes(&path)
+        };
+        assert_eq!(of_size(FILE_SIZE_MAX).unwrap().len() as u64, FILE_SIZE_MAX);
+        for refused in [of_size(FILE_SIZE_MAX + 1), read_bytes(Path::new("/dev/zero"))] {
+            assert!(
+                matches!(refused, Err(Failure::Usage(what)) if what.contains("more than 67108864 bytes"))
+            );
+        }
+    }
 }

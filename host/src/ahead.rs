@@ -82,4 +82,24 @@ mod tests {
         waiting.await.unwrap().unwrap();
         ahead.turn().await.unwrap();
     }
+
+    #[tokio::test]
+    async fn the_most_wait_and_one_more_is_refused() {
+        let ahead = Arc::new(Ahead::new());
+        let mut turns = Vec::new();
+        while ahead.running.available_permits() > 0 {
+            turns.push(ahead.turn().await.unwrap());
+        }
+        let mut waiting = tokio::task::JoinSet::new();
+        for _ in 0..WAITING_MAX {
+            let ahead = Arc::clone(&ahead);
+            waiting.spawn(async move { ahead.turn().await.map(drop) });
+        }
+        while ahead.places.available_permits() > 0 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(ahead.turn().await.unwrap_err(), Unavailable::QueueFull);
+        drop(turns);
+        assert!(waiting.join_all().await.iter().all(Result::is_ok));
+    }
 }

@@ -10,6 +10,8 @@ mod history;
 mod kv;
 pub(crate) mod memo;
 pub mod nonce;
+#[cfg(test)]
+mod tests;
 
 use std::sync::{Arc, OnceLock};
 
@@ -66,7 +68,7 @@ impl Services {
             chains: ::attestation::Memo::new(CHAINS_MAX),
             verdicts: Memo::new(VERDICTS_MAX),
             signatures: Memo::new(SIGNATURES_MAX),
-            keys: KeyMemo::default(),
+            keys: KeyMemo::new(),
             named_keys: Memo::new(NAMED_KEYS_MAX),
         }
     }

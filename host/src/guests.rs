@@ -52,7 +52,7 @@ pub struct Route {
 /// The components' engine, shared by the writer and all readers.
 pub struct WasmGuests {
     loader: Arc<Loader>,
-    services: Arc<Services>,
+    pub(crate) services: Arc<Services>,
 }
 
 impl WasmGuests {
@@ -320,17 +320,20 @@ pub(crate) fn inspect_application(
         GuestFailure::Busy(what) => LoadError::Busy(what),
         other => LoadError::Mismatch(format!("it does not list its endpoints: {other}")),
     })?;
+    Ok((digest, routes(digest, endpoints)?))
+}
+
+fn routes(component: Digest, endpoints: Vec<app::Endpoint>) -> Result<Vec<Route>, LoadError> {
     if endpoints.len() > ENDPOINTS_MAX {
         return Err(LoadError::Mismatch(format!(
             "it lists more than {ENDPOINTS_MAX} endpoints"
         )));
     }
-    let routes = endpoints
+    endpoints
         .into_iter()
         .zip(0..)
-        .map(|(endpoint, export)| route(digest, export, endpoint))
-        .collect::<Result<_, _>>()?;
-    Ok((digest, routes))
+        .map(|(endpoint, export)| route(component, export, endpoint))
+        .collect()
 }
 
 fn route(component: Digest, export: u32, endpoint: app::Endpoint) -> Result<Route, LoadError> {
@@ -466,5 +469,29 @@ fn app_response(response: app::Response) -> AppResponse {
         retry_after: response.retry_after,
         commit_on_error: response.commit_on_error,
         cache_seconds: response.cache_seconds,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_application_lists_the_most_endpoints_and_not_one_more() {
+        let listed = |count: usize| {
+            let endpoint = |number: usize| app::Endpoint {
+                method: "GET".to_owned(),
+                path: format!("/x{number}"),
+                mode: app::Mode::Query,
+                callers: vec!["no_auth".to_owned()],
+                prepare: false,
+            };
+            routes(Digest::ZERO, (0..count).map(endpoint).collect()).map(|routes| routes.len())
+        };
+        assert_eq!(listed(ENDPOINTS_MAX), Ok(ENDPOINTS_MAX));
+        assert!(matches!(
+            listed(ENDPOINTS_MAX + 1),
+            Err(LoadError::Mismatch(what)) if what.contains("more than 1000 endpoints")
+        ));
     }
 }

@@ -302,6 +302,40 @@ mod tests {
     }
 
     #[test]
+    fn as_many_keys_of_one_kid_are_tried_as_may_be_and_not_one_more() {
+        let behind = |others: usize| {
+            let mut issuer = Issuer::new(None);
+            let row = |key: &EcKeyPair| JwtKey {
+                public_key: key.spki_der().to_vec(),
+                issuer: ISSUER.to_owned(),
+                constraint: None,
+            };
+            let other = EcKeyPair::generate(Curve::P256).unwrap();
+            let mut rows = vec![row(&other); others];
+            rows.push(row(&issuer.key));
+            JWT_KEYS
+                .put(&mut issuer.state, &"k1".to_owned(), &Json(rows))
+                .unwrap();
+            issuer.check(&json!({})).map(drop)
+        };
+        assert_eq!(behind(KEYS_TRIED_MAX - 1), Ok(()));
+        assert_eq!(behind(KEYS_TRIED_MAX), Err(TokenError::Signature));
+    }
+
+    #[test]
+    fn the_most_signatures_are_remembered_and_one_more_takes_the_place_of_the_oldest() {
+        let tokens = Tokens::new();
+        let digest = |number: usize| crypto::sha256(&number.to_be_bytes());
+        for number in 0..=CHECKED_MAX {
+            tokens.checked.put(digest(number), true);
+        }
+        let forgotten: Vec<usize> = (0..=CHECKED_MAX)
+            .filter(|number| tokens.checked.get(&digest(*number)).is_none())
+            .collect();
+        assert_eq!(forgotten, [0]);
+    }
+
+    #[test]
     fn an_entra_constraint_binds_issuer_and_tenant() {
         let issuer = Issuer::new(Some("https://idp.example/{tenantid}/v2.0"));
         assert!(issuer.check(&json!({"tid": "tenant-a"})).is_ok());

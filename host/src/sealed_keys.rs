@@ -139,14 +139,14 @@ impl SealedKeys {
     ///
     /// # Errors
     ///
-    /// [`SealedKeysError::Io`]; what was there before is then still there.
+    /// [`SealedKeysError::Io`], or [`SealedKeysError::TooLarge`] for what [`SealedKeys::load`] would
+    /// not read; what was there before is then still there.
     pub fn store(&self, plain: &[u8]) -> Result<(), SealedKeysError> {
-        replace(
-            &*self.disk,
-            &self.dir,
-            &self.path(),
-            &seal_random_iv(&self.key, AAD, plain),
-        )
+        let sealed = seal_random_iv(&self.key, AAD, plain);
+        if sealed.len() as u64 > IDENTITY_BYTES_MAX {
+            return Err(SealedKeysError::TooLarge(self.path()));
+        }
+        replace(&*self.disk, &self.dir, &self.path(), &sealed)
     }
 
     /// Keeps an identity that no ledger was found for under another name, so that a new service
@@ -222,6 +222,23 @@ mod tests {
         }
         let sealed = fs::read(dir.path().join(IDENTITY)).unwrap();
         assert!(!sealed.windows(6).any(|window| window == b"second"));
+    }
+
+    #[test]
+    fn an_identity_of_the_most_bytes_comes_back_and_a_larger_one_is_neither_written_nor_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let keys = keys_in(dir.path()).unwrap();
+        let most = usize::try_from(IDENTITY_BYTES_MAX).unwrap() - seal_random_iv(&keys.key, AAD, b"").len();
+        let largest = vec![7; most];
+        keys.store(&largest).unwrap();
+        let refused = keys.store(&vec![8; most + 1]).unwrap_err();
+        assert!(matches!(refused, SealedKeysError::TooLarge(_)), "{refused}");
+        assert_eq!(*keys.load().unwrap().unwrap(), largest, "it is still there");
+        // Nor is one read that somebody else wrote.
+        let longer = seal_random_iv(&keys.key, AAD, &vec![8; most + 1]);
+        fs::write(keys.path(), longer).unwrap();
+        let refused = keys.load().map(drop).unwrap_err();
+        assert!(matches!(refused, SealedKeysError::TooLarge(_)), "{refused}");
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! A node from its configuration to its first answer, and back to a closed ledger.
 
+use std::fs::File;
+use std::io::Read as _;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -283,16 +285,18 @@ fn genesis_member(member: &MemberConfig) -> anyhow::Result<GenesisMember> {
     })
 }
 
+/// Counted while it is read: a device has no length to ask for.
 fn read_file(path: &Path, bytes_max: u64) -> anyhow::Result<Vec<u8>> {
-    let size = std::fs::metadata(path)
-        .with_context(|| format!("cannot read {}", path.display()))?
-        .len();
+    let mut content = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(bytes_max.saturating_add(1)).read_to_end(&mut content))
+        .with_context(|| format!("cannot read {}", path.display()))?;
     ensure!(
-        size <= bytes_max,
+        content.len() as u64 <= bytes_max,
         "{} has more than {bytes_max} bytes",
         path.display()
     );
-    std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
+    Ok(content)
 }
 
 fn read_pem(path: &Path) -> anyhow::Result<String> {
@@ -329,4 +333,36 @@ fn node_tls(running: &Running) -> anyhow::Result<NodeTls> {
         chain,
         key_pkcs8: running.node_key.clone(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::guests::COMPONENT_BYTES_MAX;
+
+    #[test]
+    fn files_of_the_most_bytes_are_read_and_larger_ones_or_ones_without_an_end_are_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        let constitution = || {
+            let mut config: Config =
+                toml::from_str("[node]\nledger_dir = \"l\"\nstate_dir = \"s\"\n").unwrap();
+            config.service.constitution = Some(path.clone());
+            genesis(&config).map(|genesis| genesis.unwrap().constitution.len() as u64)
+        };
+        let pem = || read_pem(&path).map(|text| text.len() as u64);
+        let cases: [(&dyn Fn() -> anyhow::Result<u64>, u64); 2] =
+            [(&constitution, COMPONENT_BYTES_MAX as u64), (&pem, PEM_BYTES_MAX)];
+        for (read, most) in cases {
+            let of_size = |size: u64| {
+                File::create(&path).unwrap().set_len(size).unwrap();
+                read()
+            };
+            assert_eq!(of_size(most).unwrap(), most);
+            let refused = of_size(most + 1).unwrap_err().to_string();
+            assert!(refused.contains(&format!("more than {most} bytes")), "{refused}");
+        }
+        let refused = read_pem(Path::new("/dev/zero")).unwrap_err().to_string();
+        assert!(refused.contains("more than"), "{refused}");
+    }
 }

@@ -22,9 +22,6 @@ pub struct NodeTls {
     pub key_pkcs8: zeroize::Zeroizing<Vec<u8>>,
 }
 
-/// Longest client certificate, in bytes of DER.
-const CLIENT_CERTIFICATE_BYTES_MAX: usize = 16 * 1024;
-
 /// TLS settings of the listener.
 ///
 /// # Errors
@@ -67,12 +64,10 @@ impl ClientCertVerifier for AnyWellFormed {
         _intermediates: &[CertificateDer<'_>],
         _now: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
-        let readable = end_entity.len() <= CLIENT_CERTIFICATE_BYTES_MAX
-            && crypto::x509::Certificate::from_der(end_entity).is_ok();
-        if readable {
-            Ok(ClientCertVerified::assertion())
-        } else {
-            Err(CertificateError::BadEncoding.into())
+        // Which bounds its size.
+        match crypto::x509::Certificate::from_der(end_entity) {
+            Ok(_) => Ok(ClientCertVerified::assertion()),
+            Err(_) => Err(CertificateError::BadEncoding.into()),
         }
     }
 

@@ -6,8 +6,8 @@
 //! permissions begins when its turn has come, and whoever ends the run before ends it for good.
 
 use std::collections::BTreeMap;
-use std::fs::OpenOptions;
-use std::io::Write as _;
+use std::fs::{File, OpenOptions};
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value as JsonValue, json};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::backends::local::EVENT_LEN_MAX;
 use crate::refusal::Refusal;
 
 /// Most jobs that wait.
@@ -27,7 +28,10 @@ const EVENT_COUNT_MAX: usize = 256;
 /// Most runs shown of one query, as the reference does.
 const HISTORY_LEN_MAX: usize = 20;
 /// Longest record read at start, in bytes.
-const RECORD_SIZE_MAX: u64 = 1024 * 1024;
+const RECORD_SIZE_MAX: u64 = 8 * 1024 * 1024;
+
+// All steps at their longest, the last one, and the rest of the record.
+const _: () = assert!((EVENT_COUNT_MAX as u64 + 2) * EVENT_LEN_MAX <= RECORD_SIZE_MAX);
 
 /// Where a job stands (spark-analytics §7).
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -341,13 +345,17 @@ impl Jobs {
 }
 
 fn read(path: &Path) -> std::io::Result<Job> {
-    if path.metadata()?.len() > RECORD_SIZE_MAX {
+    let mut record = Vec::new();
+    File::open(path)?
+        .take(RECORD_SIZE_MAX.saturating_add(1))
+        .read_to_end(&mut record)?;
+    if record.len() as u64 > RECORD_SIZE_MAX {
         return Err(std::io::Error::other(format!(
             "{} is too long for a job's record",
             path.display()
         )));
     }
-    Ok(serde_json::from_slice(&std::fs::read(path)?)?)
+    Ok(serde_json::from_slice(&record)?)
 }
 
 fn lost() -> JobEvent {
@@ -518,5 +526,67 @@ mod tests {
         ] {
             assert_eq!(view.pointer(&format!("/status/{field}")), Some(&value), "{field}");
         }
+    }
+
+    #[tokio::test]
+    async fn the_most_and_longest_steps_are_kept_and_read_again_after_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let run: RunId = "r1".parse().unwrap();
+        let longest = JobEvent {
+            message: Some("m".repeat(usize::try_from(EVENT_LEN_MAX).unwrap() - 100)),
+            ..completed()
+        };
+        {
+            let (jobs, _waiting) = Jobs::open(dir.path(), 1).unwrap();
+            jobs.submit(jobs.reserve().unwrap(), job("r1")).unwrap();
+            let steps = || jobs.get(&run).unwrap().events.len();
+            for _ in 0..EVENT_COUNT_MAX {
+                jobs.progressed(&run, &longest);
+            }
+            assert_eq!(steps(), EVENT_COUNT_MAX);
+            jobs.progressed(&run, &longest);
+            assert_eq!(steps(), EVENT_COUNT_MAX);
+            jobs.ended(&run, &completed(), 5);
+        }
+        let (jobs, _waiting) = Jobs::open(dir.path(), 9).unwrap();
+        assert_eq!(jobs.get(&run).unwrap().events.len(), EVENT_COUNT_MAX + 1);
+    }
+
+    #[test]
+    fn a_record_of_the_most_bytes_is_read_and_a_longer_one_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("r1.json");
+        let of_size = |size: u64| {
+            let mut record = serde_json::to_vec(&job("r1")).unwrap();
+            record.resize(usize::try_from(size).unwrap(), b' ');
+            std::fs::write(&path, record).unwrap();
+            read(&path)
+        };
+        assert!(of_size(RECORD_SIZE_MAX).is_ok());
+        let refused = of_size(RECORD_SIZE_MAX + 1).unwrap_err().to_string();
+        assert!(refused.contains("too long for a job's record"), "{refused}");
+    }
+
+    #[tokio::test]
+    async fn the_latest_runs_are_shown_up_to_the_most_and_all_are_counted() {
+        let dir = tempfile::tempdir().unwrap();
+        let (jobs, _waiting) = Jobs::open(dir.path(), 1).unwrap();
+        let submit = |number: usize| {
+            jobs.submit(jobs.reserve().unwrap(), job(&format!("r{number}")))
+                .unwrap();
+            let history = jobs.history(&"q".parse().unwrap()).unwrap();
+            let shown = history
+                .pointer("/runs")
+                .and_then(JsonValue::as_array)
+                .unwrap()
+                .len();
+            (shown, history.pointer("/summary/totalRuns").cloned())
+        };
+        for number in 1..HISTORY_LEN_MAX {
+            submit(number);
+        }
+        let most = HISTORY_LEN_MAX;
+        assert_eq!(submit(most), (most, Some(json!(most))));
+        assert_eq!(submit(most + 1), (most, Some(json!(most + 1))));
     }
 }

@@ -333,4 +333,16 @@ mod tests {
         let refusal = same_query(&job, &"other".parse().unwrap()).unwrap_err();
         assert_eq!((refusal.status, refusal.code.as_str()), (409, "RunIdInUse"));
     }
+
+    #[test]
+    fn a_token_of_the_most_bytes_is_passed_on_and_a_longer_one_is_nobodys() {
+        let of_len = |len: usize| {
+            let mut headers = HeaderMap::new();
+            let value = format!("Bearer {}", "x".repeat(len));
+            headers.insert(TOKEN_HEADER, value.parse().unwrap());
+            bearer(&headers).map(|token| token.len())
+        };
+        assert_eq!(of_len(TOKEN_LEN_MAX).unwrap(), TOKEN_LEN_MAX);
+        assert_eq!(of_len(TOKEN_LEN_MAX + 1).unwrap_err().status, 401);
+    }
 }

@@ -1,13 +1,14 @@
 //! HTTPS around [`crate::routes`]: connections, limits, and nothing else.
 
 use std::convert::Infallible;
+use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Request, Response, header};
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::body::Incoming;
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -29,6 +30,17 @@ const BODY_SIZE_MAX: usize = 64 * 1024;
 
 /// Serves until dropped.
 pub async fn serve(listener: TcpListener, tls: TlsAcceptor, launcher: Arc<Launcher>) {
+    accept(listener, move |stream| {
+        connection(stream, tls.clone(), Arc::clone(&launcher))
+    })
+    .await;
+}
+
+/// Accepts connections while there is a place for them; others wait until one ends.
+async fn accept<F>(listener: TcpListener, handle: impl Fn(TcpStream) -> F)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
     let places = Arc::new(Semaphore::new(CONNECTION_COUNT_MAX));
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else {
@@ -43,9 +55,9 @@ pub async fn serve(listener: TcpListener, tls: TlsAcceptor, launcher: Arc<Launch
                 continue;
             }
         };
-        let (tls, launcher) = (tls.clone(), Arc::clone(&launcher));
+        let handled = handle(stream);
         tokio::spawn(async move {
-            connection(stream, tls, launcher).await;
+            handled.await;
             drop(place);
         });
     }
@@ -69,10 +81,25 @@ async fn connection(stream: TcpStream, tls: TlsAcceptor, launcher: Arc<Launcher>
     }
 }
 
+/// A whole body, if it is not too large and did not break off.
+async fn whole<B>(body: B) -> Result<Bytes, Refusal>
+where
+    B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>>,
+{
+    match Limited::new(body, BODY_SIZE_MAX).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(Refusal::new(
+            413,
+            "RequestBodyTooLarge",
+            format!("at most {BODY_SIZE_MAX} bytes"),
+        )),
+        Err(_) => Err(Refusal::new(400, "InvalidInput", "the body ended early")),
+    }
+}
+
 async fn respond(launcher: &Launcher, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let (head, body) = request.into_parts();
-    let body = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, BODY_SIZE_MAX).collect()).await;
-    let answer = match body {
+    let answer = match tokio::time::timeout(BODY_TIMEOUT, whole(body)).await {
         Ok(Ok(body)) => {
             // HEAD is GET without a body, which the protocol leaves out (RFC 9110 §9.3.2).
             let method = if head.method == Method::HEAD {
@@ -81,14 +108,10 @@ async fn respond(launcher: &Launcher, request: Request<Incoming>) -> Response<Fu
                 head.method.clone()
             };
             launcher
-                .answer(&method, head.uri.path(), &head.headers, &body.to_bytes())
+                .answer(&method, head.uri.path(), &head.headers, &body)
                 .await
         }
-        Ok(Err(_)) => Err(Refusal::new(
-            413,
-            "RequestBodyTooLarge",
-            format!("at most {BODY_SIZE_MAX} bytes"),
-        )),
+        Ok(Err(refusal)) => Err(refusal),
         Err(_) => Err(Refusal::new(
             408,
             "RequestTimeout",
@@ -106,4 +129,55 @@ async fn respond(launcher: &Launcher, request: Request<Incoming>) -> Response<Fu
         header::HeaderValue::from_static("application/json"),
     );
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_body_of_the_most_bytes_is_read_and_one_byte_more_is_not() {
+        let of_size = async |size: usize| whole(Full::new(Bytes::from(vec![0; size]))).await;
+        assert_eq!(of_size(BODY_SIZE_MAX).await.unwrap().len(), BODY_SIZE_MAX);
+        let refusal = of_size(BODY_SIZE_MAX + 1).await.unwrap_err();
+        assert_eq!(
+            (refusal.status, refusal.code.as_str()),
+            (413, "RequestBodyTooLarge")
+        );
+    }
+
+    #[tokio::test]
+    async fn the_most_connections_are_served_at_once_and_further_ones_in_their_turn() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let served = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&served);
+        let accepting = tokio::spawn(accept(listener, move |mut stream| {
+            let count = Arc::clone(&count);
+            async move {
+                count.fetch_add(1, Ordering::SeqCst);
+                stream.write_u8(1).await.unwrap();
+                let _ = stream.read_u8().await;
+            }
+        }));
+        let mut open = Vec::new();
+        for _ in 0..CONNECTION_COUNT_MAX {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.read_u8().await.unwrap();
+            open.push(stream);
+        }
+        let mut next = TcpStream::connect(address).await.unwrap();
+        for _ in 0..1000 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(served.load(Ordering::SeqCst), CONNECTION_COUNT_MAX);
+        open.pop();
+        next.read_u8().await.unwrap();
+        assert_eq!(served.load(Ordering::SeqCst), CONNECTION_COUNT_MAX + 1);
+        accepting.abort();
+    }
 }

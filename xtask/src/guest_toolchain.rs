@@ -21,7 +21,7 @@ use crate::workspace::target;
 
 /// How long rustup may take. It answers at once where there is nothing to do, and never where there
 /// is no network.
-const RUSTUP_TIME_MAX: Duration = Duration::from_secs(180);
+const RUSTUP_TIMEOUT: Duration = Duration::from_secs(180);
 
 /// Which compiler components are built with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]

@@ -8,7 +8,7 @@ use serde_json::{Map, Number, Value};
 use crate::Rejected;
 
 /// Longest evidence object that is read at all, in bytes of JSON text.
-pub(crate) const EVIDENCE_SIZE_MAX: usize = 256 * 1024;
+pub const EVIDENCE_SIZE_MAX: usize = 256 * 1024;
 
 /// Reads JSON text, refusing objects in which a member occurs twice.
 ///

@@ -34,7 +34,7 @@ use serde_json::Value;
 
 pub use certificate::PSS_SHA384;
 pub use chain::hardware_id;
-pub use fields::parse_json;
+pub use fields::{EVIDENCE_SIZE_MAX, parse_json};
 pub use memo::Memo;
 pub use rejected::{Link, Rejected};
 

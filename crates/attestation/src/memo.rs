@@ -31,6 +31,12 @@ impl Memo {
         }
     }
 
+    /// Most chains, and most endorsements, that are remembered.
+    #[must_use]
+    pub const fn capacity(&self) -> usize {
+        self.capacity
+    }
+
     pub(crate) fn chain(&self, key: &Digest) -> Option<Arc<VerifiedChain>> {
         get(&self.chains, key)
     }
@@ -63,5 +69,22 @@ fn put<T>(map: &Mutex<BTreeMap<Digest, Arc<T>>>, capacity: usize, key: Digest, v
     }
     if capacity > 0 {
         map.insert(key, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_many_are_remembered_as_fit_and_one_more_empties_the_memo() {
+        let map = Mutex::new(BTreeMap::new());
+        let put = |number: u8, capacity| {
+            put(&map, capacity, Digest([number; 32]), Arc::new(()));
+            map.lock().unwrap().len()
+        };
+        assert_eq!([1, 2, 3].map(|number| put(number, 3)), [1, 2, 3]);
+        assert_eq!(put(4, 3), 1);
+        assert_eq!(put(5, 0), 0, "nothing is remembered");
     }
 }

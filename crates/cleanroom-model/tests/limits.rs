@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 fn segments(count: usize, size: usize) -> Value {
     let segments: Vec<Value> = (0..count)
-        .map(|at| json!({"executionSequence": at, "data": format!("{:size$}", "SELECT 1")}))
+        .map(|at| json!({"executionSequence": at, "data": format!("SELECT 1{}", " ".repeat(size - 8))}))
         .collect();
     json!({ "segments": segments })
 }
@@ -38,6 +38,9 @@ fn inputs(count: usize) -> Result<(), String> {
     let document = QueryDocument::parse(&document.to_string());
     document.map(drop).map_err(|e| e.to_string())
 }
+
+/// Parses a document of the given size.
+type Parse<'a> = &'a dyn Fn(usize) -> Result<(), String>;
 
 fn fields(count: usize) -> Result<(), String> {
     let fields: Vec<Value> = (0..count)
@@ -61,7 +64,7 @@ fn fields(count: usize) -> Result<(), String> {
 fn documents_are_taken_at_their_most_and_refused_one_beyond() {
     let one_segment = |size: usize| query(1, size);
     let segments = |count: usize| query(count, 8);
-    let cases: [(&dyn Fn(usize) -> Result<(), String>, usize, &str); 4] = [
+    let cases: [(Parse<'_>, usize, &str); 4] = [
         (&segments, SEGMENT_COUNT_MAX, "must be 1 to 64"),
         (&one_segment, STATEMENT_SIZE_MAX, "is longer than 65536"),
         (&inputs, INPUT_COUNT_MAX, "must name 1 to 64 datasets"),

@@ -1,11 +1,13 @@
 //! One keep-alive HTTPS connection, pinned to a service certificate.
 
+use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderName, Method, Request, header};
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use hyper::body::Body;
 use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
 use kv::TxId;
@@ -431,11 +433,9 @@ impl Connection {
             .get("x-ms-ccf-transaction-id")
             .and_then(|value| value.to_str().ok())
             .and_then(|text| text.parse().ok());
-        let body = Limited::new(response.into_body(), ANSWER_SIZE_MAX)
-            .collect()
+        let body = whole(response.into_body())
             .await
-            .map_err(|e| self.unreachable(&e))?
-            .to_bytes();
+            .map_err(|e| self.unreachable(&e))?;
         Ok(Reply { status, tx_id, body })
     }
 
@@ -494,6 +494,20 @@ impl Connection {
     }
 }
 
+/// A whole answer, if it is not too large.
+async fn whole<B>(body: B) -> Result<Bytes, String>
+where
+    B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>>,
+{
+    match Limited::new(body, ANSWER_SIZE_MAX).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => {
+            Err(format!("its answer has more than {ANSWER_SIZE_MAX} bytes"))
+        }
+        Err(error) => Err(error.to_string()),
+    }
+}
+
 fn json_bytes(body: &impl Serialize) -> Result<Bytes, ClientError> {
     serde_json::to_vec(body)
         .map(Bytes::from)
@@ -520,4 +534,17 @@ fn tls_settings(
     builder
         .with_client_auth_cert(vec![cert], key)
         .map_err(|e| usage("the client certificate and key", &e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_answer_of_the_most_bytes_is_read_and_one_byte_more_is_not() {
+        let of_size = async |size: usize| whole(Full::new(Bytes::from(vec![0; size]))).await;
+        assert_eq!(of_size(ANSWER_SIZE_MAX).await.unwrap().len(), ANSWER_SIZE_MAX);
+        let refused = of_size(ANSWER_SIZE_MAX + 1).await.unwrap_err();
+        assert_eq!(refused, "its answer has more than 67108864 bytes");
+    }
 }

@@ -109,10 +109,10 @@ fn a_header_of_the_most_entries_is_read_and_one_more_is_refused() {
 
 #[test]
 fn a_header_is_as_deep_as_its_reader_goes_and_no_deeper() {
-    // The module's own limit, said here once more; the map and the value in it are two levels.
+    // The module's own limit, said here once more; the map is a level itself.
     const DEPTH_MAX: usize = 16;
     let header = |depth: usize| {
-        let lists = (2..depth).fold(Value::from(0), |inner, _| Value::Array(vec![inner]));
+        let lists = (1..depth).fold(Value::from(0), |inner, _| Value::Array(vec![inner]));
         message(&Value::Map(vec![(Value::from(1), lists)]))
     };
     assert!(header(DEPTH_MAX).is_ok());

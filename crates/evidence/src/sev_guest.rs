@@ -5,7 +5,7 @@
 //! trusted: a verifier pins the root and checks everything below it.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use attestation::report::{Report, SIZE};
 use crypto::pem;
@@ -122,14 +122,14 @@ fn certificate(name: &'static str, data: &[u8]) -> Result<String, SevGuestError>
     Ok(pem::encode(pem::CERTIFICATE, &der))
 }
 
-fn read(path: &PathBuf) -> Result<Vec<u8>, SevGuestError> {
+fn read(path: &Path) -> Result<Vec<u8>, SevGuestError> {
     let io_error = |source| SevGuestError::Io {
-        path: path.clone(),
+        path: path.to_owned(),
         source,
     };
     files::read(path, FILE_SIZE_MAX)
         .map_err(io_error)?
-        .ok_or_else(|| SevGuestError::TooLong(path.clone()))
+        .ok_or_else(|| SevGuestError::TooLong(path.to_owned()))
 }
 
 #[cfg(test)]
@@ -177,7 +177,7 @@ mod tests {
             read(&path)
         };
         assert_eq!(of_size(FILE_SIZE_MAX).unwrap().len() as u64, FILE_SIZE_MAX);
-        for refused in [of_size(FILE_SIZE_MAX + 1), read(&"/dev/zero".into())] {
+        for refused in [of_size(FILE_SIZE_MAX + 1), read(Path::new("/dev/zero"))] {
             assert!(matches!(refused, Err(SevGuestError::TooLong(_))));
         }
     }

@@ -174,7 +174,7 @@ mod tests {
     #[test]
     fn a_proof_is_as_deep_as_its_reader_goes_and_no_deeper() {
         let nested = |depth: usize| {
-            let value = (1..depth).fold(Value::from(0), |inner, _| Value::Array(vec![inner]));
+            let value = (0..depth).fold(Value::from(0), |inner, _| Value::Array(vec![inner]));
             decode(&encode(&value))
         };
         assert!(nested(PROOF_DEPTH_MAX).is_some());

@@ -204,4 +204,20 @@ mod tests {
             Err(MeasureError::Copy { .. })
         ));
     }
+
+    #[test]
+    fn a_file_of_the_most_bytes_is_copied_and_a_longer_one_is_not() {
+        let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let of_size = |size: u64| {
+            let file = File::create(from.path().join("a.py")).unwrap();
+            file.set_len(size).unwrap();
+            copy(from.path(), to.path(), "a.py")
+        };
+        let copied = of_size(FILE_SIZE_MAX).unwrap();
+        assert_eq!(copied.metadata().unwrap().len(), FILE_SIZE_MAX);
+        let Err(MeasureError::Copy { source, .. }) = of_size(FILE_SIZE_MAX + 1) else {
+            panic!("it was copied");
+        };
+        assert_eq!(source.to_string(), "longer than 4194304 bytes");
+    }
 }

@@ -249,3 +249,34 @@ impl Sink {
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    impl Sink {
+        /// A sink without a key in `dir`.
+        pub(super) fn in_clear(dir: &std::path::Path, format: Format) -> Self {
+            Self {
+                store: Store::local(dir.to_owned()).unwrap(),
+                temporary: "run.tmp".to_owned(),
+                visible: "run".to_owned(),
+                key: None,
+                format,
+                files: Mutex::new(Files::default()),
+                bytes_written: AtomicU64::new(0),
+            }
+        }
+    }
+
+    #[test]
+    fn an_output_grows_to_the_most_bytes_and_not_by_one_more() {
+        let dir = tempfile::tempdir().unwrap();
+        let sink = Sink::in_clear(dir.path(), Format::Csv);
+        sink.bytes_written.store(OUTPUT_SIZE_MAX - 10, Ordering::Relaxed);
+        assert!(sink.count_bytes(10).is_ok());
+        assert!(matches!(sink.count_bytes(1), Err(OutputError::TooLarge)));
+        sink.bytes_written.store(OUTPUT_SIZE_MAX, Ordering::Relaxed);
+        assert!(matches!(sink.count_bytes(1), Err(OutputError::TooLarge)));
+    }
+}

@@ -189,7 +189,8 @@ async fn events(
 ) -> Result<Option<JobEvent>, SparkError> {
     let mut reader = BufReader::new(stdout);
     let mut last = None;
-    for _ in 0..EVENT_COUNT_MAX {
+    // One line more is read than there may be events: it is the end, or one too many.
+    for count in 0..=EVENT_COUNT_MAX {
         let mut line = Vec::new();
         if (&mut reader)
             .take(EVENT_LEN_MAX)
@@ -198,6 +199,9 @@ async fn events(
             == 0
         {
             return Ok(last);
+        }
+        if count == EVENT_COUNT_MAX {
+            break;
         }
         let Ok(event) = serde_json::from_slice::<JobEvent>(&line) else {
             return Err(failed(
@@ -263,5 +267,44 @@ fn failed(code: FailureCode, message: &str, diagnostics: Option<String>) -> Spar
         code,
         message: message.to_owned(),
         diagnostics,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::arithmetic_side_effects, reason = "tests")]
+mod tests {
+    use super::*;
+
+    const EVENT: &str = "{\"event\":\"x\"}\n";
+
+    async fn count(lines: &str) -> Result<usize, String> {
+        let mut seen = 0;
+        let read = events(lines.as_bytes(), &mut |_| seen += 1).await;
+        read.map(|_| seen).map_err(|error| error.to_string())
+    }
+
+    #[tokio::test]
+    async fn a_run_reports_the_most_events_and_not_one_more() {
+        let most = EVENT.repeat(EVENT_COUNT_MAX);
+        assert_eq!(count(&most).await, Ok(EVENT_COUNT_MAX));
+        let refused = count(&format!("{most}{EVENT}")).await.unwrap_err();
+        assert!(refused.contains("too many events"), "{refused}");
+    }
+
+    #[tokio::test]
+    async fn an_event_of_the_most_bytes_is_read_and_a_longer_one_is_none() {
+        let longest = usize::try_from(EVENT_LEN_MAX).unwrap();
+        let of_len = |len: usize| format!("{:len$}\n", EVENT.trim_end(), len = len - 1);
+        assert_eq!(count(&of_len(longest)).await, Ok(1));
+        let refused = count(&of_len(longest + 1)).await.unwrap_err();
+        assert!(refused.contains("no event"), "{refused}");
+    }
+
+    #[tokio::test]
+    async fn the_end_of_the_messages_is_kept_and_no_more_than_the_most() {
+        let most = "m".repeat(DIAGNOSTICS_LEN_MAX);
+        assert_eq!(tail(most.as_bytes()).await.unwrap(), most);
+        let more = format!("x{most}");
+        assert_eq!(tail(more.as_bytes()).await.unwrap(), most);
     }
 }

@@ -83,7 +83,7 @@ impl Store {
         }
     }
 
-    fn local(root: PathBuf) -> Result<Self, StoreError> {
+    pub(crate) fn local(root: PathBuf) -> Result<Self, StoreError> {
         // The absolute, link-free form: `object_store` compares listed paths with its root.
         let root = root.canonicalize().map_err(StoreError::Directory)?;
         let objects = LocalFileSystem::new_with_prefix(&root)?.with_automatic_cleanup(true);
@@ -244,5 +244,26 @@ fn local_root(point: &AccessPoint) -> PathBuf {
         root
     } else {
         root.join(&point.subdirectory)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use object_store::memory::InMemory;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_dataset_of_the_most_files_is_listed_and_one_file_more_is_not() {
+        let store = Store {
+            objects: Arc::new(InMemory::new()),
+            kind: Kind::Local { root: PathBuf::new() },
+        };
+        for number in 0..FILE_COUNT_MAX {
+            store.put(&format!("f{number}"), Vec::new()).await.unwrap();
+        }
+        assert_eq!(store.list().await.unwrap().len(), FILE_COUNT_MAX);
+        store.put("more", Vec::new()).await.unwrap();
+        assert!(matches!(store.list().await, Err(StoreError::TooManyFiles)));
     }
 }

@@ -316,3 +316,51 @@ async fn a_changed_block_ends_the_stream_and_a_wrong_file_is_never_offered() {
         Err(InputError::Sealed(_))
     ));
 }
+
+/// The door's own limit, said here once more.
+const CONNECTION_COUNT_MAX: usize = 64;
+
+/// Reads the answer to a request on a connection that stays open.
+async fn answered(stream: &mut TcpStream) {
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\n") {
+        answer.push(stream.read_u8().await.unwrap());
+    }
+    let head = String::from_utf8(answer).unwrap().to_lowercase();
+    let (_, length) = head.split_once("content-length: ").unwrap();
+    let length: usize = length.lines().next().unwrap().parse().unwrap();
+    stream.read_exact(&mut vec![0; length]).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_most_connections_are_served_and_the_next_waits_until_one_ends() {
+    let world = World::new(ROWS, None).await;
+    let address = world.door.output_url();
+    let address = address
+        .trim_start_matches("webhdfs://")
+        .split('/')
+        .next()
+        .unwrap();
+    let ask = async |stream: &mut TcpStream| {
+        let request = b"GET /x HTTP/1.1\r\nhost: x\r\n\r\n";
+        stream.write_all(request).await.unwrap();
+    };
+    let mut open = Vec::new();
+    for _ in 0..CONNECTION_COUNT_MAX {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        ask(&mut stream).await;
+        answered(&mut stream).await;
+        open.push(stream);
+    }
+    let mut next = TcpStream::connect(address).await.unwrap();
+    ask(&mut next).await;
+    // It asked first, and yet those that are served are answered before it.
+    for served in &mut open {
+        ask(served).await;
+        answered(served).await;
+    }
+    let early = next.try_read(&mut [0]).unwrap_err();
+    assert_eq!(early.kind(), std::io::ErrorKind::WouldBlock);
+    open.pop();
+    answered(&mut next).await;
+}

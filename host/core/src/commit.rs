@@ -247,3 +247,18 @@ fn seal_entry(secret: &LedgerSecret, id: TxId, evidence: Digest, writes: &WriteS
 pub const fn is_full(entries: usize, bytes: usize) -> bool {
     entries >= limits::BATCH_ENTRIES_MAX || bytes >= limits::BATCH_SIZE_MAX
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_is_full_at_the_most_entries_and_at_the_most_bytes_and_not_before() {
+        assert!(!is_full(
+            limits::BATCH_ENTRIES_MAX - 1,
+            limits::BATCH_SIZE_MAX - 1
+        ));
+        assert!(is_full(limits::BATCH_ENTRIES_MAX, 0));
+        assert!(is_full(1, limits::BATCH_SIZE_MAX));
+    }
+}

@@ -139,8 +139,8 @@ mod tests {
     fn a_start_ninety_days_after_the_last_signature_is_the_last_unconfirmed_one() {
         let signed = 1_800_000_000;
         assert_eq!(UNCONFIRMED_SECONDS_MAX, 90 * 86_400);
-        assert!(!needs_confirmation(signed + 90 * 86_400, signed));
-        assert!(needs_confirmation(signed + 90 * 86_400 + 1, signed));
+        assert!(!needs_confirmation(signed + UNCONFIRMED_SECONDS_MAX, signed));
+        assert!(needs_confirmation(signed + UNCONFIRMED_SECONDS_MAX + 1, signed));
         assert!(!needs_confirmation(signed - 1, signed));
         assert!(!needs_confirmation(signed, 0), "a new service");
     }

@@ -279,6 +279,21 @@ mod tests {
     }
 
     #[test]
+    fn a_scan_gives_the_most_rows_and_not_one_more() {
+        let names: Vec<String> = (0..SCAN_ROWS_MAX).map(|n| format!("{n:04}")).collect();
+        let rows: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "x")).collect();
+        let mut tx = Transaction::new(stored(&rows), Context::Update, ID);
+        assert_eq!(keys(&tx, "", None, u32::MAX), names);
+        // One that is written meanwhile is the first of the next page.
+        tx.put("t", b"9999", b"x").unwrap();
+        assert_eq!(keys(&tx, "", None, SCAN_ROWS_MAX + 1), names);
+        assert_eq!(
+            keys(&tx, "", names.last().map(String::as_str), u32::MAX),
+            ["9999"]
+        );
+    }
+
+    #[test]
     fn a_scan_merges_own_writes_and_removals_in_order() {
         let mut tx = Transaction::new(stored(&[("a", "1"), ("c", "3"), ("d", "4")]), Context::Update, ID);
         tx.put("t", b"b", b"2").unwrap();

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ::attestation::{Evidence, Rejected as NotGenuine, Verified as Genuine};
+use ::attestation::{EVIDENCE_SIZE_MAX, Evidence, Rejected as NotGenuine, Verified as Genuine};
 use crypto::native::{Native, random_bytes};
 use model::evidence::Platform;
 
@@ -11,8 +11,6 @@ use super::nonce::NonceError as BadNonce;
 use crate::guests::CallState;
 use crate::guests::app_bindings::concordat::host::attestation::{Host, NonceError, Rejected, Verified};
 
-/// Evidence with its certificates, as JSON text, in bytes.
-const EVIDENCE_BYTES_MAX: usize = 512 * 1024;
 /// How long a verdict stands. Signatures do not age, but certificates and revocations do, so a
 /// verdict is made anew in every period of this length.
 const VERDICT_PERIOD_S: u64 = 10;
@@ -68,8 +66,8 @@ fn verdict(
     evidence_json: &[u8],
     now_s: u64,
 ) -> Result<Arc<Genuine>, String> {
-    if evidence_json.len() > EVIDENCE_BYTES_MAX {
-        return Err(format!("evidence has more than {EVIDENCE_BYTES_MAX} bytes"));
+    if evidence_json.len() > EVIDENCE_SIZE_MAX {
+        return Err(format!("evidence has more than {EVIDENCE_SIZE_MAX} bytes"));
     }
     let period = now_s / VERDICT_PERIOD_S;
     let key = crypto::sha256_parts(&[

@@ -48,20 +48,25 @@ impl<V: Clone> Memo<V> {
 const KEYS_MAX: usize = 64;
 
 /// RSA keys made in a prepare pass. Each is given to one real call and forgotten.
-#[derive(Default)]
-pub(crate) struct KeyMemo {
-    keys: Mutex<VecDeque<(Digest, RsaKeyPair)>>,
+pub(crate) struct KeyMemo<K = RsaKeyPair> {
+    keys: Mutex<VecDeque<(Digest, K)>>,
 }
 
-impl KeyMemo {
+impl<K> KeyMemo<K> {
+    pub(crate) const fn new() -> Self {
+        Self {
+            keys: Mutex::new(VecDeque::new()),
+        }
+    }
+
     /// Takes a key prepared for this request and name.
-    pub(crate) fn take(&self, input: &Digest) -> Option<RsaKeyPair> {
+    pub(crate) fn take(&self, input: &Digest) -> Option<K> {
         let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
         let position = keys.iter().position(|(key, _)| key == input)?;
         keys.remove(position).map(|(_, key)| key)
     }
 
-    pub(crate) fn keep(&self, input: Digest, key: RsaKeyPair) {
+    pub(crate) fn keep(&self, input: Digest, key: K) {
         let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
         if keys.len() >= KEYS_MAX {
             keys.pop_front();
@@ -86,10 +91,23 @@ mod tests {
 
     #[test]
     fn a_prepared_key_is_handed_out_once() {
-        let memo = KeyMemo::default();
+        let memo = KeyMemo::new();
         let key = RsaKeyPair::generate(crypto::native::RsaBits::B2048).unwrap();
         memo.keep(Digest::ZERO, key);
         assert!(memo.take(&Digest::ZERO).is_some());
         assert!(memo.take(&Digest::ZERO).is_none());
+    }
+
+    #[test]
+    fn the_most_prepared_keys_are_kept_and_one_more_takes_the_place_of_the_oldest() {
+        let memo = KeyMemo::new();
+        let digest = |number: usize| crypto::sha256(&number.to_be_bytes());
+        for number in 0..=KEYS_MAX {
+            memo.keep(digest(number), number);
+        }
+        let kept: Vec<usize> = (0..=KEYS_MAX)
+            .filter_map(|number| memo.take(&digest(number)))
+            .collect();
+        assert_eq!(kept, (1..=KEYS_MAX).collect::<Vec<_>>());
     }
 }

@@ -143,3 +143,142 @@ impl ResourceLimiter for Limiter {
         1
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use wasm_encoder::{
+        CodeSection, EntityType, ExportKind, ExportSection, Function, FunctionSection, ImportSection,
+        Instruction, MemorySection, MemoryType, RefType, TableSection, TableType, TypeSection,
+    };
+    use wasmtime::{Func, Instance, Module, Store};
+
+    use super::*;
+
+    const PAGE: usize = 64 * 1024;
+
+    fn module(engine: &Engine, pages: usize, elements: usize) -> wasmtime::Result<Module> {
+        let mut tables = TableSection::new();
+        tables.table(TableType {
+            element_type: RefType::FUNCREF,
+            table64: false,
+            minimum: elements as u64,
+            maximum: None,
+            shared: false,
+        });
+        let mut memories = MemorySection::new();
+        memories.memory(MemoryType {
+            minimum: pages as u64,
+            maximum: None,
+            memory64: false,
+            shared: false,
+            page_size_log2: None,
+        });
+        let mut bytes = wasm_encoder::Module::new();
+        bytes.section(&tables).section(&memories);
+        Module::new(engine, bytes.finish())
+    }
+
+    fn instance<T: 'static>(
+        store: &mut Store<T>,
+        pages: usize,
+        elements: usize,
+    ) -> wasmtime::Result<Instance> {
+        store.set_epoch_deadline(TICKS_PER_DECISION);
+        let module = module(store.engine(), pages, elements)?;
+        Instance::new(store, &module, &[])
+    }
+
+    #[test]
+    fn an_instance_begins_with_the_most_memory_and_elements_and_not_with_more() {
+        let engine = engine().unwrap();
+        let begins = |pages, elements| instance(&mut Store::new(&engine, ()), pages, elements).is_ok();
+        let pages = MEMORY_BYTES_MAX / PAGE;
+        assert!(begins(pages, TABLE_ELEMENTS_MAX));
+        assert!(!begins(pages + 1, 1));
+        assert!(!begins(1, TABLE_ELEMENTS_MAX + 1));
+    }
+
+    #[test]
+    fn the_limiter_lets_grow_to_the_most_and_remembers_that_it_refused_more() {
+        let grows = |memory: bool, desired: usize| {
+            let mut limiter = Limiter::default();
+            let grown = if memory {
+                limiter.memory_growing(0, desired, None)
+            } else {
+                limiter.table_growing(0, desired, None)
+            };
+            (grown.is_ok_and(|grown| grown), limiter.refused)
+        };
+        for (memory, most) in [(true, MEMORY_BYTES_MAX), (false, TABLE_ELEMENTS_MAX)] {
+            assert_eq!(grows(memory, most), (true, false));
+            assert_eq!(grows(memory, most + 1), (false, true));
+        }
+    }
+
+    #[test]
+    fn the_most_instances_live_at_a_time_and_one_more_finds_no_room() {
+        let engine = engine().unwrap();
+        let begin = || {
+            let mut store = Store::new(&engine, ());
+            instance(&mut store, 1, 1).map(|_| store)
+        };
+        let mut living: Vec<_> = (0..INSTANCES_MAX).map(|_| begin().unwrap()).collect();
+        assert!(begin().is_err());
+        living.pop();
+        assert!(begin().is_ok());
+    }
+
+    /// A function that calls the host and then itself, for ever.
+    fn bottomless() -> Vec<u8> {
+        let mut types = TypeSection::new();
+        types.ty().function([], []);
+        let mut imports = ImportSection::new();
+        imports.import("", "here", EntityType::Function(0));
+        let mut functions = FunctionSection::new();
+        functions.function(0);
+        let mut exports = ExportSection::new();
+        exports.export("down", ExportKind::Func, 1);
+        let mut body = Function::new([]);
+        for instruction in [Instruction::Call(0), Instruction::Call(1), Instruction::End] {
+            body.instruction(&instruction);
+        }
+        let mut code = CodeSection::new();
+        code.function(&body);
+        let mut bytes = wasm_encoder::Module::new();
+        bytes
+            .section(&types)
+            .section(&imports)
+            .section(&functions)
+            .section(&exports)
+            .section(&code);
+        bytes.finish()
+    }
+
+    #[test]
+    fn a_call_gets_the_whole_stack_and_traps_at_its_end() {
+        let engine = engine().unwrap();
+        let depths = Arc::<Mutex<Vec<usize>>>::default();
+        let mut store = Store::new(&engine, ());
+        store.set_epoch_deadline(TICKS_PER_DECISION);
+        store.set_fuel(FUEL_PER_CALL).unwrap();
+        let seen = Arc::clone(&depths);
+        let here = Func::wrap(&mut store, move || {
+            let here = 0_u8;
+            seen.lock().unwrap().push(std::ptr::from_ref(&here).addr());
+        });
+        let module = Module::new(&engine, bottomless()).unwrap();
+        let instance = Instance::new(&mut store, &module, &[here.into()]).unwrap();
+        let down = instance.get_typed_func::<(), ()>(&mut store, "down").unwrap();
+        let trap = down.call(&mut store, ()).unwrap_err();
+        assert_eq!(trap.downcast_ref(), Some(&wasmtime::Trap::StackOverflow));
+        let depths = depths.lock().unwrap();
+        let used = depths.first().unwrap() - depths.last().unwrap();
+        // The last frame that fits, and what lies between the call and the first one.
+        assert!(
+            (STACK_BYTES_MAX - 4096..=STACK_BYTES_MAX).contains(&used),
+            "{used}"
+        );
+    }
+}

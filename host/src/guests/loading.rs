@@ -103,10 +103,7 @@ impl Loader {
         let loaded = Arc::new(self.compile(world, bytes)?);
         crate::memory::give_back();
         let mut cache = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
-        if cache.len() >= 2 * LOADED_MAX {
-            cache.clear();
-        }
-        cache.insert((world, digest), Arc::clone(&loaded));
+        keep(&mut cache, (world, digest), &loaded);
         Ok(loaded)
     }
 
@@ -139,6 +136,14 @@ impl Loader {
     }
 }
 
+/// Puts one more into the cache; a full one forgets everything first, which costs time alone.
+fn keep<T>(cache: &mut HashMap<(World, Digest), Arc<T>>, key: (World, Digest), loaded: &Arc<T>) {
+    if cache.len() >= 2 * LOADED_MAX {
+        cache.clear();
+    }
+    cache.insert(key, Arc::clone(loaded));
+}
+
 /// Every import must be an interface of the world; bare functions, modules and other packages
 /// (WASI first of all) are refused by name.
 fn check_imports(engine: &Engine, world: World, component: &Component) -> Result<(), LoadError> {
@@ -150,4 +155,35 @@ fn check_imports(engine: &Engine, world: World, component: &Component) -> Result
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_component_of_the_most_bytes_is_looked_at_and_a_larger_one_is_not() {
+        let loader = Loader::new(super::super::engine::engine().unwrap()).unwrap();
+        let load = |size: usize| {
+            let refused = loader.load(World::App, Digest::ZERO, &vec![0; size]);
+            refused.map(drop).unwrap_err()
+        };
+        assert!(matches!(load(COMPONENT_BYTES_MAX), LoadError::Invalid(_)));
+        let larger = COMPONENT_BYTES_MAX + 1;
+        assert_eq!(load(larger), LoadError::TooLarge(larger));
+    }
+
+    #[test]
+    fn the_most_components_of_both_worlds_are_kept_and_one_more_empties_the_cache() {
+        let mut cache = HashMap::new();
+        for world in [World::App, World::Constitution] {
+            for number in 0..LOADED_MAX {
+                let digest = crypto::sha256(&number.to_be_bytes());
+                keep(&mut cache, (world, digest), &Arc::new(()));
+            }
+        }
+        assert_eq!(cache.len(), 2 * LOADED_MAX);
+        keep(&mut cache, (World::App, Digest::ZERO), &Arc::new(()));
+        assert_eq!(cache.len(), 1);
+    }
 }

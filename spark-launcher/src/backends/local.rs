@@ -14,7 +14,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
 /// Longest line of an event, in bytes.
-const EVENT_LEN_MAX: u64 = 16 * 1024;
+pub(crate) const EVENT_LEN_MAX: u64 = 16 * 1024;
 /// Most events of one run.
 const EVENT_COUNT_MAX: usize = 10_000;
 
@@ -97,7 +97,8 @@ async fn follow(child: &mut Child, on_event: &mut impl FnMut(&JobEvent)) -> Resu
         .ok_or_else(|| std::io::Error::other("the pod has no output"))?;
     let mut reader = BufReader::new(stdout);
     let mut last = None;
-    for _ in 0..EVENT_COUNT_MAX {
+    // One line more is read than there may be events: it is the end, or one too many.
+    for count in 0..=EVENT_COUNT_MAX {
         let mut line = Vec::new();
         if (&mut reader)
             .take(EVENT_LEN_MAX)
@@ -107,6 +108,9 @@ async fn follow(child: &mut Child, on_event: &mut impl FnMut(&JobEvent)) -> Resu
         {
             let success = child.wait().await?.success();
             return Ok(verdict(last, success));
+        }
+        if count == EVENT_COUNT_MAX {
+            break;
         }
         let Ok(event) = serde_json::from_slice::<JobEvent>(&line) else {
             child.kill().await?;
@@ -192,5 +196,34 @@ mod tests {
         names.retain(|name| !["PWD", "_", "SHLVL", "OLDPWD"].contains(&name.as_str()));
         names.sort();
         assert_eq!(names, ["LANG", "PATH"]);
+    }
+
+    /// A pod that writes what lies in a file.
+    async fn told(events: &str) -> (JobEvent, usize) {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&file, events).unwrap();
+        let (last, seen) = run(&format!("cat {}", file.path().display()), LONG_MS).await;
+        (last, seen.len())
+    }
+
+    #[tokio::test]
+    async fn a_pod_reports_the_most_events_and_not_one_more() {
+        let event = "{\"event\":\"A\"}\n";
+        let done = "{\"event\":\"QUERY_EXECUTION_COMPLETED\",\"rows\":2}\n";
+        let (last, count) = told(&format!("{}{done}", event.repeat(EVENT_COUNT_MAX - 1))).await;
+        assert_eq!((last.ended_well(), count), (true, EVENT_COUNT_MAX));
+        let (last, count) = told(&format!("{}{done}", event.repeat(EVENT_COUNT_MAX))).await;
+        assert_eq!((last.ended_well(), count), (false, EVENT_COUNT_MAX));
+        assert!(last.message.unwrap().contains("too many events"));
+    }
+
+    #[tokio::test]
+    async fn an_event_of_the_most_bytes_is_read_and_a_longer_one_is_none() {
+        let done = "{\"event\":\"QUERY_EXECUTION_COMPLETED\",\"rows\":2}";
+        let longest = usize::try_from(EVENT_LEN_MAX).unwrap();
+        let of_len = |len: usize| format!("{done:width$}\n", width = len - 1);
+        assert!(told(&of_len(longest)).await.0.ended_well());
+        let (last, _) = told(&of_len(longest + 1)).await;
+        assert!(last.message.unwrap().contains("no event"));
     }
 }

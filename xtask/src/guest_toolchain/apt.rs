@@ -14,10 +14,10 @@ use anyhow::{Context as _, Result, bail};
 use crate::workspace::{output, run_with_limit};
 
 /// How long fetching lists may take.
-const UPDATE_TIME_MAX: Duration = Duration::from_secs(180);
+const UPDATE_TIMEOUT: Duration = Duration::from_secs(180);
 
 /// How long fetching packages may take: 137 MB at 4 Mbit/s.
-const DOWNLOAD_TIME_MAX: Duration = Duration::from_secs(300);
+const DOWNLOAD_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// The keys that Debian's package of keys installs.
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
@@ -67,7 +67,7 @@ impl Apt {
             folder: folder.to_owned(),
             options,
         };
-        run_with_limit(apt.command("apt-get").args(["-qq", "update"]), UPDATE_TIME_MAX)
+        run_with_limit(apt.command("apt-get").args(["-qq", "update"]), UPDATE_TIMEOUT)
             .context("apt-get could not fetch the lists of packages")?;
         Ok(apt)
     }
@@ -114,7 +114,7 @@ impl Apt {
     pub(super) fn download(&self, packages: &[String]) -> Result<Vec<PathBuf>> {
         run_with_limit(
             self.command("apt-get").args(["-qq", "download"]).args(packages),
-            DOWNLOAD_TIME_MAX,
+            DOWNLOAD_TIMEOUT,
         )
         .with_context(|| format!("apt-get could not fetch {}", packages.join(", ")))?;
         let mut files = Vec::new();

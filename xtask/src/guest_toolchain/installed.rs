@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 
 use super::compiler::{Compiler, sysroot};
-use super::{GuestToolchain, RUSTUP_TIME_MAX};
+use super::{GuestToolchain, RUSTUP_TIMEOUT};
 use crate::guests::TARGET;
 use crate::workspace::{root, run_with_limit};
 
@@ -20,7 +20,7 @@ pub(super) fn find() -> Result<GuestToolchain> {
             Command::new("rustup")
                 .args(["target", "add", TARGET])
                 .current_dir(root()),
-            RUSTUP_TIME_MAX,
+            RUSTUP_TIMEOUT,
         )
         .with_context(|| format!("rustup could not add the target {TARGET}"))?;
         if !has_target(&sysroot) {

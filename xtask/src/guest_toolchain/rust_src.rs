@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 
 use super::apt::{Apt, unpack_sources};
 use super::compiler::{Compiler, sysroot};
-use super::{GuestToolchain, RUSTUP_TIME_MAX, fetched};
+use super::{GuestToolchain, RUSTUP_TIMEOUT, fetched};
 use crate::workspace::{root, run_with_limit};
 
 /// The suite of Debian that carries several releases side by side. Old ones leave it in time; then
@@ -28,7 +28,7 @@ pub(super) fn find() -> Result<GuestToolchain> {
         Command::new("rustup")
             .args(["component", "add", "rust-src"])
             .current_dir(root()),
-        RUSTUP_TIME_MAX,
+        RUSTUP_TIMEOUT,
     );
     if has_library(&own) {
         return Ok(toolchain(&compiler, own, "of the toolchain"));

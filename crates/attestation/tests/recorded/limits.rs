@@ -3,7 +3,7 @@
 
 use crate::common::{NOW, bytes, confidential_vm, container_group, text, vector, verify_caci, verify_cvm};
 use attestation::report::offset;
-use attestation::{Evidence, Rejected, Trust, parse_json, verify};
+use attestation::{EVIDENCE_SIZE_MAX, Evidence, Rejected, Trust, parse_json, verify};
 use ciborium::Value as Cbor;
 use crypto::cose;
 use crypto::native::Native;
@@ -19,7 +19,6 @@ const BUNDLE_SIZE_MAX: usize = 32 * 1024;
 const CHAIN_LENGTH_MAX: usize = 6;
 const CHAIN_LENGTH_READ_MAX: usize = 8;
 const DOCUMENT_SIZE_MAX: usize = 64 * 1024;
-const EVIDENCE_SIZE_MAX: usize = 256 * 1024;
 const NONCE_SIZE_MAX: usize = 64;
 const QUOTE_SIZE_MAX: usize = 4 * 1024;
 const STATEMENT_SIZE_MAX: usize = 4096;

@@ -72,11 +72,13 @@ impl Files {
         {
             return Ok(false);
         }
+        wanted.retain(|path| !self.nodes.contains_key(path));
+        wanted.dedup();
         if self.nodes.len().saturating_add(wanted.len()) > NODE_COUNT_MAX {
             return Err(OutputError::TooLarge);
         }
         for path in wanted {
-            self.nodes.entry(path).or_insert(Node::Directory);
+            self.nodes.insert(path, Node::Directory);
         }
         Ok(true)
     }
@@ -102,6 +104,10 @@ impl Files {
         let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
         if !self.make_directory(parent)? {
             return Err(OutputError::Path("its parent is a file"));
+        }
+        // Others may have finished since its name was reserved.
+        if self.nodes.len() >= NODE_COUNT_MAX && !self.nodes.contains_key(path) {
+            return Err(OutputError::TooLarge);
         }
         match self.nodes.insert(path.to_owned(), Node::File(written)) {
             Some(Node::File(replaced)) => Ok(Some(replaced)),
@@ -269,5 +275,30 @@ mod tests {
         assert!(files.reserve("", true).is_err());
         assert!(files.insert("a/b", written("b")).is_err());
         assert!(!files.make_directory("a/c").unwrap());
+    }
+
+    #[test]
+    fn the_table_takes_the_most_directories_and_files_and_not_one_more() {
+        let mut files = with(&["d/first"]);
+        assert_eq!(files.nodes.len(), 3, "with the run's own directory");
+        for number in files.nodes.len() + 1..NODE_COUNT_MAX {
+            files.insert(&format!("d/{number}"), written("x")).unwrap();
+        }
+        // Two whose names are reserved while there is room for one.
+        assert!(files.reserve("d/last", false).is_ok() && files.reserve("d/more", false).is_ok());
+        assert!(files.make_directory("d").unwrap(), "it is there");
+        files.insert("d/last", written("x")).unwrap();
+        assert_eq!(files.nodes.len(), NODE_COUNT_MAX);
+        for refused in [
+            files.insert("d/more", written("x")).map(drop),
+            files.insert("e/more", written("x")).map(drop),
+            files.reserve("d/more", false).map(drop),
+            files.make_directory("e").map(drop),
+        ] {
+            assert!(matches!(refused, Err(OutputError::TooLarge)));
+        }
+        // What replaces another takes no place.
+        assert!(files.insert("d/last", written("y")).is_ok());
+        assert!(files.make_directory("d").unwrap());
     }
 }

@@ -107,3 +107,72 @@ impl<'a> Upload<'a> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::arithmetic_side_effects, reason = "tests")]
+mod tests {
+    use std::future::Future;
+    use std::pin::Pin;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use cleanroom_model::analytics::Format;
+    use object_store::{MultipartUpload, PutPayload, PutResult, UploadPart};
+
+    use super::*;
+
+    /// A store that takes its time over every part, and counts those that are under way.
+    #[derive(Debug, Default)]
+    struct Slow {
+        under_way: Arc<AtomicUsize>,
+        most: Arc<AtomicUsize>,
+    }
+
+    impl MultipartUpload for Slow {
+        fn put_part(&mut self, _: PutPayload) -> UploadPart {
+            let now = self.under_way.fetch_add(1, Ordering::SeqCst) + 1;
+            self.most.fetch_max(now, Ordering::SeqCst);
+            let under_way = Arc::clone(&self.under_way);
+            Box::pin(async move {
+                for _ in 0..100 {
+                    tokio::task::yield_now().await;
+                }
+                under_way.fetch_sub(1, Ordering::SeqCst);
+                Ok(())
+            })
+        }
+
+        fn complete<'a, 'b>(
+            &'a mut self,
+        ) -> Pin<Box<dyn Future<Output = object_store::Result<PutResult>> + Send + 'b>>
+        where
+            'a: 'b,
+            Self: 'b,
+        {
+            Box::pin(async { unreachable!("the test never finishes it") })
+        }
+
+        fn abort<'a, 'b>(&'a mut self) -> Pin<Box<dyn Future<Output = object_store::Result<()>> + Send + 'b>>
+        where
+            'a: 'b,
+            Self: 'b,
+        {
+            Box::pin(async { Ok(()) })
+        }
+    }
+
+    #[tokio::test]
+    async fn the_most_parts_are_under_way_and_the_next_waits() {
+        const PART: usize = 1024;
+        let dir = tempfile::tempdir().unwrap();
+        let sink = Sink::in_clear(dir.path(), Format::Json);
+        let slow = Slow::default();
+        let most = Arc::clone(&slow.most);
+        let target = WriteMultipart::new_with_chunk_size(Box::new(slow), PART);
+        let mut upload = Upload::new(&sink, "a".to_owned(), "o".to_owned(), target).unwrap();
+        for _ in 0..10 {
+            upload.push(&[b' '; PART]).await.unwrap();
+        }
+        assert_eq!(most.load(Ordering::SeqCst), PARTS_IN_FLIGHT_MAX);
+    }
+}

@@ -21,6 +21,7 @@ mod events;
 mod faults;
 mod genuine;
 mod host;
+mod limits;
 mod machines;
 mod people;
 mod quotas;
