@@ -2,7 +2,7 @@
 //! whose certificate is believed because of its evidence is told the run id, and nothing else.
 
 use clap::{Args, Subcommand};
-use cleanroom_model::api::{PrerequisiteReason, PrerequisitesView, RUN_SECONDS_MAX, RunRequest};
+use cleanroom_model::api::{PrerequisiteReason, PrerequisitesView, RUN_SECONDS_MAX, SentRunRequest};
 use cleanroom_model::policy::PolicyType;
 use cleanroom_model::runs::{RunState, RunView};
 use cleanroom_model::{ContractId, DocumentId, Identifier, RunId};
@@ -88,8 +88,8 @@ fn policy_type(text: &str) -> Result<PolicyType, String> {
 }
 
 impl Wanted {
-    fn request(self) -> RunRequest {
-        RunRequest {
+    fn request(self) -> SentRunRequest {
+        SentRunRequest {
             start_date: self.start_date,
             end_date: self.end_date,
             parameters: self.parameters.into_iter().collect(),
@@ -221,14 +221,14 @@ async fn ask(
     query: &Query,
     launcher: &Launcher,
     run: &RunId,
-    request: &RunRequest,
+    request: &SentRunRequest,
     session: &Session,
 ) -> Result<JsonValue, Failure> {
     let launcher = connect(launcher, &query.contract, session).await?;
     let ledger = session.connection()?;
     // What was answered up to now is seen, also by who asks for the first time.
     ledger.remember().await?;
-    let request = &RunRequest {
+    let request = &SentRunRequest {
         seen: ledger.seen()?,
         ..request.clone()
     };
@@ -268,7 +268,7 @@ async fn ask(
 /// Launchers tell nobody why a run was refused; the ledger tells those whose run it is.
 async fn why(
     query: &Query,
-    request: &RunRequest,
+    request: &SentRunRequest,
     code: &str,
     session: &Session,
 ) -> Option<PrerequisiteReason> {
@@ -288,12 +288,12 @@ async fn why(
 /// With nothing chosen: whether the query could be run at all, whatever its parameters get.
 async fn prerequisites(
     query: &Query,
-    request: &RunRequest,
+    request: &SentRunRequest,
     session: &Session,
 ) -> Result<PrerequisitesView, Failure> {
     let Query { contract, query } = query;
     let path = format!("/app/contracts/{contract}/queries/{query}/prerequisites");
-    let body = if *request == RunRequest::default() {
+    let body = if *request == SentRunRequest::default() {
         json!({})
     } else {
         json!({ "run": request })

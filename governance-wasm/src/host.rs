@@ -146,8 +146,8 @@ impl HostServices for Handles<'_> {
         crypto::rsa_components(public_key_pem).map_err(crypto_error)
     }
 
-    fn sha256(&self, message: &[u8]) -> Vec<u8> {
-        crypto::sha256(message)
+    fn sha256(&self, message: &[u8]) -> Digest {
+        digest(crypto::sha256(message))
     }
 
     fn random(&self, length: u32) -> Vec<u8> {
@@ -173,7 +173,7 @@ impl HostServices for Handles<'_> {
         Ok(VerifiedEvidence {
             report_data: verified.report_data,
             claims,
-            evidence_digest: verified.evidence_digest,
+            evidence_digest: digest(verified.evidence_digest),
             uvm_endorsed: verified.uvm_endorsed,
             quote_nonce: verified.quote_nonce,
         })
@@ -208,4 +208,9 @@ impl HostServices for Handles<'_> {
     fn insecure_virtual(&self) -> bool {
         attestation::insecure_virtual()
     }
+}
+
+/// The interface promises 32 bytes; a host that breaks the promise ends the call.
+fn digest(bytes: Vec<u8>) -> Digest {
+    Digest(bytes.try_into().expect("digests have 32 bytes"))
 }

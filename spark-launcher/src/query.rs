@@ -1,7 +1,7 @@
 //! What was asked, parsed once.
 
 use cleanroom_model::RunId;
-use cleanroom_model::analytics::{Date, DateRange, QueryDocument, ViewName};
+use cleanroom_model::analytics::{Days, QueryDocument, ViewName};
 use cleanroom_model::api::RunRequest;
 use serde::Deserialize;
 
@@ -56,14 +56,14 @@ impl Wanted {
                 Refusal::new(400, "InvalidInput", format!("the body is not a run request: {e}"))
             })?
         };
-        check_dates(body.start_date.as_deref(), body.end_date.as_deref())?;
+        let days = Days::parse(body.start_date.as_deref(), body.end_date.as_deref())
+            .map_err(|e| Refusal::new(400, e.code().as_str(), e.to_string()))?;
         let run = body.run_id.unwrap_or_else(fresh);
         let run = run
             .parse()
             .map_err(|e| Refusal::new(400, "InvalidInput", format!("runId: {e}")))?;
         let request = RunRequest {
-            start_date: body.start_date,
-            end_date: body.end_date,
+            days,
             parameters: body.parameters,
             max_duration_s: Some(max_duration_s),
             ..RunRequest::default()
@@ -74,23 +74,6 @@ impl Wanted {
             dry_run: body.dry_run,
         })
     }
-}
-
-fn check_dates(start: Option<&str>, end: Option<&str>) -> Result<(), Refusal> {
-    if [start, end]
-        .into_iter()
-        .flatten()
-        .any(|text| Date::parse(text).is_none())
-    {
-        return Err(Refusal::new(
-            400,
-            "InvalidDateFormat",
-            "dates are written YYYY-MM-DD",
-        ));
-    }
-    DateRange::parse(start, end)
-        .map(drop)
-        .map_err(|e| Refusal::new(400, "InvalidDateRange", e.to_string()))
 }
 
 /// Puts an accepted query before the SQL gate. Owners' floors are the ledger's and the pod's to

@@ -17,7 +17,7 @@ pub use dataset::{
     AccessMode, AccessPoint, DatasetDocument, DateFallback, Encryption, FIELD_COUNT_MAX, Field, FieldType,
     Format, PrivacyPolicy, Store, StoreType,
 };
-pub use dates::{Date, DateRange};
+pub use dates::{Date, DateRange, Days, DaysError};
 pub use events::{FailureCode, JobEvent};
 pub use query::{
     DatasetUse, INPUT_COUNT_MAX, InputView, Parameter, ParameterType, PostFilter, PreCondition, Query,

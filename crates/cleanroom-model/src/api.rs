@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as JsonValue;
 
 use crate::actions::Change;
+use crate::analytics::{Days, DaysError};
 use crate::ids::{DocumentId, Identifier, RunId};
 use crate::policy::{Claims, PolicyType};
 use crate::tables::RunRecord;
@@ -218,10 +219,10 @@ pub struct AlternativeView {
 
 /// Body of `PUT /contracts/{contractId}/queries/{queryId}/runs/{runId}`, and body member `run` of
 /// `…/prerequisites`. Whatever decides about data is not here: it comes from the documents and the
-/// policy.
+/// policy. As it is sent; [`RunRequest`] is what it means.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct RunRequest {
+pub struct SentRunRequest {
     /// First day, `YYYY-MM-DD`; both dates or none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_date: Option<String>,
@@ -243,6 +244,53 @@ pub struct RunRequest {
     /// The latest transaction that the asker has seen of this service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seen: Option<TxId>,
+}
+
+/// A [`SentRunRequest`] whose dates are days.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(try_from = "SentRunRequest", into = "SentRunRequest")]
+pub struct RunRequest {
+    /// Days to read.
+    pub days: Days,
+    /// Values of the query's parameters.
+    pub parameters: BTreeMap<String, JsonValue>,
+    /// The alternative of the pod; absent if the policy has exactly one of role `pod`.
+    pub pod_alternative: Option<Identifier>,
+    /// Kind of the pod's evidence, if alternatives of several kinds have that id.
+    pub pod_policy_type: Option<PolicyType>,
+    /// Longest run in seconds; at most [`RUN_SECONDS_MAX`], absent means [`RUN_SECONDS_DEFAULT`].
+    pub max_duration_s: Option<u64>,
+    /// The latest transaction that the asker has seen of this service.
+    pub seen: Option<TxId>,
+}
+
+impl TryFrom<SentRunRequest> for RunRequest {
+    type Error = DaysError;
+
+    fn try_from(sent: SentRunRequest) -> Result<Self, DaysError> {
+        Ok(Self {
+            days: Days::parse(sent.start_date.as_deref(), sent.end_date.as_deref())?,
+            parameters: sent.parameters,
+            pod_alternative: sent.pod_alternative,
+            pod_policy_type: sent.pod_policy_type,
+            max_duration_s: sent.max_duration_s,
+            seen: sent.seen,
+        })
+    }
+}
+
+impl From<RunRequest> for SentRunRequest {
+    fn from(request: RunRequest) -> Self {
+        Self {
+            start_date: request.days.start_text(),
+            end_date: request.days.end_text(),
+            parameters: request.parameters,
+            pod_alternative: request.pod_alternative,
+            pod_policy_type: request.pod_policy_type,
+            max_duration_s: request.max_duration_s,
+            seen: request.seen,
+        }
+    }
 }
 
 impl RunRequest {
@@ -290,7 +338,7 @@ pub struct PrerequisitesView {
 /// Why a run would be refused.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct PrerequisiteReason {
-    /// Error code.
+    /// Error code; of the ledger, or of a launcher.
     pub code: String,
     /// For people.
     pub message: String,

@@ -1,11 +1,13 @@
 //! Error codes of the application: the text on the wire and the status of each
 //! (`governance-api.md` §19, `attestation-secrets-oidc.md` §1.2, §2, §3; README decisions 2, 16, 18, 22).
 
+use serde::{Deserialize, Serialize};
+
 macro_rules! codes {
     ($($(#[$doc:meta])* $name:ident = $status:literal,)*) => {
         /// The application's error codes; their texts are API. What is our own fault has none: callers
         /// learn `InternalError` and nothing more.
-        #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+        #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
         pub enum ErrorCode {
             $($(#[$doc])* $name,)*
         }
@@ -226,6 +228,9 @@ mod tests {
         for code in ErrorCode::ALL {
             assert!((400..500).contains(&code.status()), "{code:?}");
             assert!(names.insert(code.as_str()), "{code:?}");
+            let text = serde_json::to_string(code).unwrap();
+            assert_eq!(text, format!("\"{}\"", code.as_str()));
+            assert_eq!(serde_json::from_str::<ErrorCode>(&text).unwrap(), *code);
         }
     }
 }

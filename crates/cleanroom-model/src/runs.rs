@@ -5,6 +5,7 @@ use kv::TxId;
 use serde::{Deserialize, Serialize};
 
 use crate::api::{Approver, RunRequest};
+use crate::error_codes::ErrorCode;
 use crate::ids::{DocumentId, RunId};
 use crate::person::Person;
 
@@ -106,7 +107,7 @@ pub struct RunView {
     pub cancelled_by: Option<Approver>,
     /// Of refused runs: the error code.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub code: Option<String>,
+    pub code: Option<ErrorCode>,
     /// Of admitted runs: Unix milliseconds; nothing is released afterwards.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_after: Option<u64>,

@@ -4,10 +4,13 @@
 use std::collections::BTreeMap;
 
 use kv::{Json, Pair, Table, TxId, Visibility};
+use model::Digest;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as JsonValue;
 
+use crate::analytics::{Days, ViewName};
 use crate::api::ApproverBallot;
+use crate::error_codes::ErrorCode;
 use crate::governance::OptionStatus;
 use crate::ids::{ContractId, DocumentId, Identifier, RunId};
 use crate::person::Person;
@@ -191,8 +194,8 @@ pub struct FrozenDocument {
     pub id: DocumentId,
     /// The draft's version.
     pub version: TxId,
-    /// Hex SHA-256 of the document's data as stored.
-    pub digest: String,
+    /// SHA-256 of the document's data as stored.
+    pub digest: Digest,
 }
 
 /// A user proposal to accept a document. Its state follows from the document's decision.
@@ -281,7 +284,7 @@ pub struct Release {
     pub audience: Option<String>,
     /// Of refusals: the error code.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub code: Option<String>,
+    pub code: Option<ErrorCode>,
     /// Of refusals: the claim or the consent that failed first. Of a launcher's delegates: whom it
     /// let in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -293,8 +296,8 @@ pub struct Release {
     pub alternative: Option<String>,
     /// Host data of the evidence, empty if it has none.
     pub host_data: String,
-    /// Hex SHA-256 of the evidence.
-    pub evidence_digest: String,
+    /// SHA-256 of the evidence.
+    pub evidence_digest: Digest,
     /// Whether the evidence carried no service nonce.
     pub static_evidence: bool,
     /// The run that the workload named.
@@ -339,7 +342,7 @@ pub struct RunRefusal {
     /// The query.
     pub query_id: DocumentId,
     /// Error code.
-    pub code: String,
+    pub code: ErrorCode,
     /// For people.
     pub message: String,
     /// Who has not agreed.
@@ -371,9 +374,9 @@ pub struct RunDocument {
     pub used_as: DocumentUse,
     /// The view's name in the query's text; none for the query itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub view: Option<String>,
-    /// Hex SHA-256 of the document's data as stored.
-    pub digest: String,
+    pub view: Option<ViewName>,
+    /// SHA-256 of the document's data as stored.
+    pub digest: Digest,
 }
 
 /// An admitted run: all that its pod may do, until `not_after`.
@@ -386,12 +389,9 @@ pub struct RunRecord {
     pub query_id: DocumentId,
     /// Query, inputs, output.
     pub documents: Vec<RunDocument>,
-    /// First day read, `YYYY-MM-DD`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub start_date: Option<String>,
-    /// Last day read.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub end_date: Option<String>,
+    /// Days that are read.
+    #[serde(flatten)]
+    pub days: Days,
     /// Values of the query's declared parameters, defaults filled in.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub parameters: BTreeMap<String, JsonValue>,

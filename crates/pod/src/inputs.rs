@@ -180,7 +180,9 @@ mod tests {
                 len: 1,
             })
             .collect();
-        let dates = DateRange::parse(Some("2025-09-01"), Some("2025-09-02")).unwrap();
+        let dates = cleanroom_model::analytics::Days::parse(Some("2025-09-01"), Some("2025-09-02"))
+            .unwrap()
+            .0;
         in_range(files, dates.as_ref(), fallback)
             .ok()
             .map(|files| files.into_iter().map(|file| file.path).collect())

@@ -7,7 +7,7 @@
 use std::fmt;
 
 use cleanroom_model::analytics::{
-    DatasetDocument, DateRange, Encryption, FailureCode, PrivacyPolicy, QueryDocument, ViewName,
+    DatasetDocument, Encryption, FailureCode, PrivacyPolicy, QueryDocument, ViewName,
 };
 use cleanroom_model::api::{DocumentState, RunForPod, UserDocument};
 use cleanroom_model::policy::TokenGrant;
@@ -89,8 +89,6 @@ pub struct Plan {
     pub query_digest: Digest,
     /// What the SQL gate found in it.
     pub checked: Checked,
-    /// Days to read.
-    pub dates: Option<DateRange>,
     /// In the query's order.
     pub inputs: Vec<Part>,
     /// Where the result goes.
@@ -154,14 +152,11 @@ impl Plan {
             sink.1,
         );
         let checked = check_sql(&query, &inputs)?;
-        let dates = DateRange::parse(record.start_date.as_deref(), record.end_date.as_deref())
-            .map_err(|e| refused(format!("the record's dates: {e}")))?;
         Ok(Self {
             record,
             query,
             query_digest,
             checked,
-            dates,
             inputs,
             sink,
         })
@@ -188,7 +183,7 @@ fn recorded_text<'a>(
         && document.contract_id == contract.as_str();
     let text = document.data.as_str().unwrap_or_default();
     let digest = crypto::sha256(text.as_bytes());
-    if same && digest.to_string() == used.digest {
+    if same && digest == used.digest {
         return Ok((text, digest));
     }
     Err(refused(format!(
@@ -198,9 +193,9 @@ fn recorded_text<'a>(
 }
 
 fn part(used: &RunDocument, document: &UserDocument, text: &str, digest: Digest) -> Result<Part, RunError> {
-    let view = used.view.as_deref().unwrap_or_default();
+    let view = used.view.clone();
     Ok(Part {
-        view: parsed(used, ViewName::parse(view))?,
+        view: view.ok_or_else(|| refused(format!("document {} has no view in the record", used.id)))?,
         document: parsed(used, DatasetDocument::parse(text))?,
         digest,
         owner: document.proposer_id.clone(),

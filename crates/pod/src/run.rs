@@ -184,7 +184,7 @@ async fn open_inputs(plan: &Plan, keys: &[Option<DataKey>]) -> Result<Vec<Input>
             part.view.clone(),
             &part.document,
             key.as_ref(),
-            plan.dates.as_ref(),
+            plan.record.days.0.as_ref(),
         )
         .await
         .map_err(|e| RunError::new(FailureCode::DatasetUnreachable, format!("{}: {e}", part.view)))?;

@@ -229,7 +229,7 @@ fn subject_of(proof: &Proof) -> Subject {
         alternative: None,
         host_data: text(HOST_DATA),
         chip: text(CHIP_ID),
-        evidence_digest: hex::encode(&proof.evidence.evidence_digest),
+        evidence_digest: proof.evidence.evidence_digest,
         static_evidence: proof.nonce.is_none(),
     }
 }

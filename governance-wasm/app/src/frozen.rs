@@ -29,7 +29,7 @@ pub(crate) fn seen(call: &Call<'_>, loaded: &Loaded) -> FrozenDocument {
     FrozenDocument {
         id: loaded.key.1.clone(),
         version: loaded.version,
-        digest: hex::encode(call.host.sha256(data_text(loaded).as_bytes())),
+        digest: call.host.sha256(data_text(loaded).as_bytes()),
     }
 }
 

@@ -7,7 +7,7 @@ use model::evidence::Platform;
 use std::collections::BTreeMap;
 
 use kv::TxId;
-use model::ServiceId;
+use model::{Digest, ServiceId};
 use serde_json::Value as JsonValue;
 
 /// Kinds of named keys.
@@ -48,7 +48,7 @@ pub struct VerifiedEvidence {
     /// Claims by name.
     pub claims: BTreeMap<String, JsonValue>,
     /// SHA-256 of the evidence.
-    pub evidence_digest: Vec<u8>,
+    pub evidence_digest: Digest,
     /// Whether verified endorsements cover the launch measurement.
     pub uvm_endorsed: bool,
     /// Nonce of a TPM quote, else empty.
@@ -148,7 +148,7 @@ pub trait HostServices {
     fn rsa_components(&self, public_key_pem: &str) -> Result<(Vec<u8>, Vec<u8>), CryptoError>;
 
     /// SHA-256.
-    fn sha256(&self, message: &[u8]) -> Vec<u8>;
+    fn sha256(&self, message: &[u8]) -> Digest;
 
     /// Fresh random bytes, at most 64.
     fn random(&self, length: u32) -> Vec<u8>;

@@ -184,7 +184,7 @@ mod tests {
                 claims.entry(VMPL.to_owned()).or_insert(json!(0));
                 claims
             },
-            evidence_digest: vec![0; 32],
+            evidence_digest: model::Digest::ZERO,
             uvm_endorsed: true,
             quote_nonce: Vec::new(),
         }

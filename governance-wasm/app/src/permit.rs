@@ -190,7 +190,7 @@ fn own_key(call: &Call<'_>, admitted: &Admitted) -> Option<String> {
         AdmittedBy::Alternative(_) => admitted.key_pem()?,
         AdmittedBy::Delegate(_) => return None,
     };
-    Some(hex::encode(call.host.sha256(pem.as_bytes())))
+    Some(call.host.sha256(pem.as_bytes()).to_string())
 }
 
 /// A run belongs to the first key that gets anything for it, which is the one that reads its record:

@@ -48,7 +48,8 @@ fn views(call: &Call<'_>, contract: &ContractId) -> Result<Vec<AlternativeView>,
 /// Hex SHA-256 of the canonical JSON of `alternatives` as [`read`] shows them; tokens carry it,
 /// so a relying party can tell under which policy they were issued.
 pub(crate) fn digest(call: &Call<'_>, contract: &ContractId) -> Result<String, Fault> {
-    Ok(hex::encode(
-        call.host.sha256(&canonical_json(&views(call, contract)?)),
-    ))
+    Ok(call
+        .host
+        .sha256(&canonical_json(&views(call, contract)?))
+        .to_string())
 }

@@ -6,8 +6,8 @@
 use cleanroom_model::error_codes::ErrorCode;
 use cleanroom_model::tables::USED_NONCES;
 use model::attested::{AttestedBody, Bound, NONCE_BYTES, quote_nonce, report_data, signed_text};
+use model::b64;
 use model::evidence::Platform;
-use model::{Digest, b64};
 use serde_json::Value as JsonValue;
 use serde_json::value::RawValue;
 
@@ -243,7 +243,7 @@ fn check_binding(
         nonce: &nonce.bytes,
         service: &service,
     });
-    let expected = report_data(pem, bound, |message| digest(call, message));
+    let expected = report_data(pem, bound, |message| call.host.sha256(message));
     if evidence.report_data != expected {
         return Err(Refused::new(
             ErrorCode::ReportDataMismatch,
@@ -277,15 +277,6 @@ fn check_binding(
     }
 }
 
-/// SHA-256 by the host; its length is the interface's promise.
-fn digest(call: &Call<'_>, message: &[u8]) -> Digest {
-    call.host
-        .sha256(message)
-        .try_into()
-        .map(Digest)
-        .unwrap_or_default()
-}
-
 /// The attested key must have signed this very request; static requests, in the reference's form,
 /// sign the payload alone.
 fn check_signature(
@@ -310,7 +301,7 @@ fn check_signature(
                 ));
             }
             let request = call.request;
-            let data = digest(call, &form.data);
+            let data = call.host.sha256(&form.data);
             text = signed_text(&request.method, &request.target, &nonce.text, &timestamp, &data);
             text.as_bytes()
         }

@@ -7,6 +7,7 @@ use cleanroom_model::ids::{ContractId, RunId};
 use cleanroom_model::policy::PolicyType;
 use cleanroom_model::tables::{Outcome, REFUSAL_COUNTS, REFUSAL_SOURCES, RELEASES, Release, sequence};
 use kv::{Json, Pair, Write};
+use model::Digest;
 use serde_json::Value as JsonValue;
 
 use crate::reply::{Failure, Fault, Refused};
@@ -33,7 +34,7 @@ pub(crate) struct Subject {
     pub(crate) host_data: String,
     /// Empty on platforms that do not name it.
     pub(crate) chip: String,
-    pub(crate) evidence_digest: String,
+    pub(crate) evidence_digest: Digest,
     pub(crate) static_evidence: bool,
 }
 
@@ -48,7 +49,7 @@ fn row(subject: &Subject, run_id: Option<&RunId>, outcome: Outcome, purpose: Pur
         policy_type: subject.policy_type,
         alternative: subject.alternative.clone(),
         host_data: subject.host_data.clone(),
-        evidence_digest: subject.evidence_digest.clone(),
+        evidence_digest: subject.evidence_digest,
         static_evidence: subject.static_evidence,
         run_id: run_id.cloned(),
     }
@@ -100,7 +101,7 @@ pub(crate) fn refused(
     let mut write = || -> Result<(), Fault> {
         if count(call, changes, contract, subject)? {
             let mut release = row(subject, run_id, Outcome::Refused, purpose);
-            release.code = Some(refused.code.as_str().to_owned());
+            release.code = Some(refused.code);
             release.detail = refused.details.first().cloned();
             let key = Pair(contract.clone(), sequence(call.request.transaction.seqno));
             RELEASES.put(changes, &key, &Json(release))?;
@@ -136,7 +137,7 @@ fn count(
         subject.chip,
         subject.host_data
     );
-    let source = hex::encode(call.host.sha256(source.as_bytes()));
+    let source = call.host.sha256(source.as_bytes()).to_string();
     let key = Pair(contract.clone(), Pair(minute_key(minute), source));
     let mut own = REFUSAL_SOURCES.get(call.state, &key)?.unwrap_or_default().0;
     let most = if all.recorded < PER_CONTRACT_MAX {

@@ -43,8 +43,7 @@ pub(crate) fn put(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
     known.require_active()?;
     let (key, query) = path_of(call)?;
     call.require_one_meaning()?;
-    let request: RunRequest = call.body()?;
-    run_rules::check_request(&request)?;
+    let request = run_rules::checked(call.body()?)?;
     // First of all that the state decides: on an older copy the query itself may be missing.
     require_holds(call, &request)?;
     let loaded = load_query(call, &key, &query)?;

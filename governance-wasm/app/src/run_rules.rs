@@ -8,10 +8,9 @@ use model::evidence::Role;
 use std::collections::BTreeMap;
 
 use cleanroom_model::analytics::{
-    AccessMode, DatasetDocument, DateRange, DocumentError, Encryption, PrivacyPolicy, Query, QueryDocument,
-    ViewName,
+    AccessMode, DatasetDocument, DocumentError, Encryption, PrivacyPolicy, Query, QueryDocument, ViewName,
 };
-use cleanroom_model::api::{DocumentState, RUN_SECONDS_DEFAULT, RUN_SECONDS_MAX, RunRequest};
+use cleanroom_model::api::{DocumentState, RUN_SECONDS_DEFAULT, RUN_SECONDS_MAX, RunRequest, SentRunRequest};
 use cleanroom_model::error_codes::ErrorCode;
 use cleanroom_model::ids::{ContractId, DocumentId, RunId};
 use cleanroom_model::person::Person;
@@ -38,20 +37,9 @@ struct Used {
     used_as: DocumentUse,
 }
 
-/// What is asked for, checked for form; a fault here is the caller's, not a refusal.
-pub(crate) fn check_request(request: &RunRequest) -> Result<(), Refused> {
-    let (start, end) = (request.start_date.as_deref(), request.end_date.as_deref());
-    DateRange::parse(start, end).map_err(|error| {
-        let malformed = |text: Option<&str>| {
-            text.is_some_and(|text| cleanroom_model::analytics::Date::parse(text).is_none())
-        };
-        let code = if malformed(start) || malformed(end) {
-            ErrorCode::InvalidDateFormat
-        } else {
-            ErrorCode::InvalidDateRange
-        };
-        Refused::new(code, error.to_string())
-    })?;
+/// What is asked for, read and checked for form; what is wrong with it leaves no trace.
+pub(crate) fn checked(sent: SentRunRequest) -> Result<RunRequest, Refused> {
+    let request = RunRequest::try_from(sent).map_err(|e| Refused::new(e.code(), e.to_string()))?;
     if request
         .max_duration_s
         .is_some_and(|seconds| seconds == 0 || seconds > RUN_SECONDS_MAX)
@@ -68,7 +56,7 @@ pub(crate) fn check_request(request: &RunRequest) -> Result<(), Refused> {
             format!("parameters are longer than {PARAMETERS_LEN_MAX} bytes"),
         ));
     }
-    Ok(())
+    Ok(request)
 }
 
 /// What is asked of a run's parameters.
@@ -122,9 +110,6 @@ pub(crate) fn evaluate(call: &Call<'_>, wanted: &Wanted<'_>) -> Result<RunRecord
     let secret_ids = secret_ids(call, contract, &used)?;
     let pod = pod_alternative(call, contract, request)?;
     let telemetry = telemetry(call, &query_doc, &used)?;
-    let range = DateRange::parse(request.start_date.as_deref(), request.end_date.as_deref())
-        .ok()
-        .flatten();
     let life_ms = request
         .max_duration_s
         .unwrap_or(RUN_SECONDS_DEFAULT)
@@ -133,8 +118,7 @@ pub(crate) fn evaluate(call: &Call<'_>, wanted: &Wanted<'_>) -> Result<RunRecord
         run_id: run_id.clone(),
         query_id: query_id.clone(),
         documents: run_documents(call, &query_doc, &used),
-        start_date: range.map(|range| range.start().to_string()),
-        end_date: range.map(|range| range.end().to_string()),
+        days: request.days.clone(),
         parameters,
         secret_ids,
         tokens: pod.policy.tokens.into_iter().map(Into::into).collect(),
@@ -477,7 +461,7 @@ fn run_documents(call: &Call<'_>, query: &Loaded, used: &[Used]) -> Vec<RunDocum
             id,
             version,
             used_as,
-            view: view.map(ToString::to_string),
+            view: view.cloned(),
             digest,
         }
     };

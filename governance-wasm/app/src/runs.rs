@@ -49,7 +49,7 @@ pub(crate) fn admit(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
         Err(refused) => return Err(admitted.refuse(call, changes, purpose, refused)),
     };
     if let Some(verdict) = RUNS.get(call.state, &key)? {
-        return match same_answer(verdict.0)? {
+        return match same_answer(verdict.0) {
             Ok(run) => Reply::json(&run),
             Err(refused) => Err(admitted.refuse(call, changes, purpose, refused)),
         };
@@ -82,7 +82,7 @@ pub(crate) fn admit(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
             // Remembered whether its trace is written or only counted: the answer stays the same.
             let verdict = RunVerdict::Refused(RunRefusal {
                 query_id: query,
-                code: refused.code.as_str().to_owned(),
+                code: refused.code,
                 message: refused.message.clone(),
                 details: refused.details.clone(),
             });
@@ -95,23 +95,11 @@ pub(crate) fn admit(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
 
 /// The same run id has the same answer. Its errors are refusals on policy grounds, each with its
 /// trace.
-fn same_answer(verdict: RunVerdict) -> Result<Result<RunAdmitted, Refused>, Fault> {
+fn same_answer(verdict: RunVerdict) -> Result<RunAdmitted, Refused> {
     match verdict {
-        RunVerdict::Admitted(run) => Ok(Ok(RunAdmitted { run: *run })),
+        RunVerdict::Admitted(run) => Ok(RunAdmitted { run: *run }),
         RunVerdict::Refused(refused) => {
-            let code = ErrorCode::ALL
-                .iter()
-                .copied()
-                .find(|code| code.as_str() == refused.code)
-                .ok_or_else(|| {
-                    Fault::new(format!(
-                        "a run was refused with {:.64}, which is no code",
-                        refused.code
-                    ))
-                })?;
-            Ok(Err(
-                Refused::new(code, refused.message).with_details(refused.details)
-            ))
+            Err(Refused::new(refused.code, refused.message).with_details(refused.details))
         }
     }
 }
@@ -141,16 +129,15 @@ pub(crate) fn prerequisites(call: &Call<'_>, changes: &mut dyn Write) -> Answer 
     } else {
         caller::known(call)?;
     }
-    let (request, values): (RunRequest, _) = match body.run {
+    let (request, values) = match body.run {
         Some(run) => {
-            let request = serde_json::from_value(run).map_err(|e| {
+            let sent = serde_json::from_value(run).map_err(|e| {
                 Refused::new(ErrorCode::InvalidInput, format!("run is not a run request: {e}"))
             })?;
-            (request, Values::Complete)
+            (run_rules::checked(sent)?, Values::Complete)
         }
         None => (RunRequest::default(), Values::NotChosen),
     };
-    run_rules::check_request(&request)?;
     let probe: RunId = "prerequisites".parse().expect("an identifier");
     let wanted = Wanted {
         contract: &contract,

@@ -2,7 +2,10 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use super::DocumentError;
+use crate::error_codes::ErrorCode;
 
 /// A day of the Gregorian calendar, years 0001 to 9999; `YYYY-MM-DD` as text.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -91,29 +94,95 @@ pub struct DateRange {
     end: Date,
 }
 
-impl DateRange {
+/// What two dates do not say together.
+#[derive(Debug, thiserror::Error)]
+pub enum DaysError {
+    /// One is no day.
+    #[error(transparent)]
+    Format(DocumentError),
+    /// They are days, but no range.
+    #[error(transparent)]
+    Range(DocumentError),
+}
+
+impl DaysError {
+    /// The code that says so.
+    #[must_use]
+    pub const fn code(&self) -> ErrorCode {
+        match self {
+            Self::Format(_) => ErrorCode::InvalidDateFormat,
+            Self::Range(_) => ErrorCode::InvalidDateRange,
+        }
+    }
+}
+
+/// The days that a run is to read: a range, or all there are. On the wire `startDate` and `endDate`,
+/// or neither of them.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(try_from = "Ends", into = "Ends")]
+pub struct Days(pub Option<DateRange>);
+
+#[derive(Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Ends {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    start_date: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    end_date: Option<String>,
+}
+
+impl TryFrom<Ends> for Days {
+    type Error = DaysError;
+
+    fn try_from(ends: Ends) -> Result<Self, DaysError> {
+        Self::parse(ends.start_date.as_deref(), ends.end_date.as_deref())
+    }
+}
+
+impl From<Days> for Ends {
+    fn from(days: Days) -> Self {
+        Self {
+            start_date: days.start_text(),
+            end_date: days.end_text(),
+        }
+    }
+}
+
+impl Days {
     /// Both dates or none, midnight only, start not after end (spark-analytics §10).
     ///
     /// # Errors
     ///
     /// Says which rule is broken.
-    pub fn parse(start: Option<&str>, end: Option<&str>) -> Result<Option<Self>, DocumentError> {
-        let day = |what: &'static str, text: &str| {
-            Date::parse(text).ok_or_else(|| DocumentError::rule(what, "must be a day, YYYY-MM-DD"))
+    pub fn parse(start: Option<&str>, end: Option<&str>) -> Result<Self, DaysError> {
+        let day = |what: &'static str, text: Option<&str>| {
+            let not_a_day = || DaysError::Format(DocumentError::rule(what, "must be a day, YYYY-MM-DD"));
+            text.map(|text| Date::parse(text).ok_or_else(not_a_day))
+                .transpose()
         };
-        match (start, end) {
-            (None, None) => Ok(None),
-            (Some(start), Some(end)) => {
-                let (start, end) = (day("startDate", start)?, day("endDate", end)?);
-                if start > end {
-                    return Err(DocumentError::rule("startDate", "must not be after endDate"));
-                }
-                Ok(Some(Self { start, end }))
-            }
-            _ => Err(DocumentError::rule("startDate, endDate", "give both or neither")),
+        let no_range = |what: &str, why: &str| Err(DaysError::Range(DocumentError::rule(what, why)));
+        match (day("startDate", start)?, day("endDate", end)?) {
+            (None, None) => Ok(Self(None)),
+            (Some(start), Some(end)) if start > end => no_range("startDate", "must not be after endDate"),
+            (Some(start), Some(end)) => Ok(Self(Some(DateRange { start, end }))),
+            _ => no_range("startDate, endDate", "give both or neither"),
         }
     }
 
+    /// The first day as text; absent for all days.
+    #[must_use]
+    pub fn start_text(&self) -> Option<String> {
+        self.0.map(|range| range.start.to_string())
+    }
+
+    /// The last day as text; absent for all days.
+    #[must_use]
+    pub fn end_text(&self) -> Option<String> {
+        self.0.map(|range| range.end.to_string())
+    }
+}
+
+impl DateRange {
     /// Whether the range holds `day`.
     #[must_use]
     pub fn contains(&self, day: Date) -> bool {
@@ -181,13 +250,55 @@ mod tests {
 
     #[test]
     fn a_range_has_both_ends_in_order() {
-        let range = DateRange::parse(Some("2025-09-01"), Some("2025-09-02"))
-            .unwrap()
-            .unwrap();
+        let days = Days::parse(Some("2025-09-01"), Some("2025-09-02")).unwrap();
+        let range = days.0.unwrap();
         assert!(range.contains(Date::parse("2025-09-02").unwrap()));
         assert!(!range.contains(Date::parse("2025-09-03").unwrap()));
-        assert!(DateRange::parse(None, None).unwrap().is_none());
-        assert!(DateRange::parse(Some("2025-09-01"), None).is_err());
-        assert!(DateRange::parse(Some("2025-09-02"), Some("2025-09-01")).is_err());
+        assert!(Days::parse(None, None).unwrap().0.is_none());
+        for (start, end, code) in [
+            (Some("2025-09-01"), None, ErrorCode::InvalidDateRange),
+            (None, Some("2025-09-01"), ErrorCode::InvalidDateRange),
+            (
+                Some("2025-09-02"),
+                Some("2025-09-01"),
+                ErrorCode::InvalidDateRange,
+            ),
+            (Some("2025-9-2"), None, ErrorCode::InvalidDateFormat),
+            (Some("2025-09-01"), Some("today"), ErrorCode::InvalidDateFormat),
+        ] {
+            assert_eq!(
+                Days::parse(start, end).unwrap_err().code(),
+                code,
+                "{start:?} {end:?}"
+            );
+        }
+    }
+
+    /// A record whose dates cannot be read must not become one of all days.
+    #[test]
+    fn days_that_cannot_be_read_are_not_all_days() {
+        #[derive(Debug, Deserialize, Serialize)]
+        struct Record {
+            first: u8,
+            #[serde(flatten)]
+            days: Days,
+            last: u8,
+        }
+        let text = r#"{"first":1,"startDate":"2025-09-01","endDate":"2025-09-02","last":2}"#;
+        let record: Record = serde_json::from_str(text).unwrap();
+        assert!(record.days.0.is_some());
+        assert_eq!(serde_json::to_string(&record).unwrap(), text);
+        let all = r#"{"first":1,"last":2}"#;
+        let record: Record = serde_json::from_str(all).unwrap();
+        assert_eq!(record.days, Days(None));
+        assert_eq!(serde_json::to_string(&record).unwrap(), all);
+        for bad in [
+            r#"{"first":1,"startDate":"2025-09-01","last":2}"#,
+            r#"{"first":1,"startDate":"x","endDate":"2025-09-02","last":2}"#,
+            r#"{"first":1,"startDate":7,"endDate":"2025-09-02","last":2}"#,
+            r#"{"first":1,"startDate":"2025-09-03","endDate":"2025-09-02","last":2}"#,
+        ] {
+            assert!(serde_json::from_str::<Record>(bad).is_err(), "{bad}");
+        }
     }
 }

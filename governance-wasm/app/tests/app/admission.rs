@@ -1,5 +1,6 @@
 //! Evidence, nonce, binding, signature, policy, in this order (decisions 5, 6, 16–18, 23).
 
+use cleanroom_model::error_codes::ErrorCode;
 use governance_app::Caller;
 use model::b64;
 use serde_json::{Value as JsonValue, json};
@@ -144,7 +145,7 @@ fn a_refusal_uses_up_the_nonce_and_leaves_a_trace_although_the_status_is_400() {
     assert_eq!(detail["alternative"], "default");
     let trace = world.trace("c1");
     assert_eq!(trace.len(), 1);
-    assert_eq!(trace[0].code.as_deref(), Some("VerifySnpAttestationFailed"));
+    assert_eq!(trace[0].code, Some(ErrorCode::VerifySnpAttestationFailed));
     assert_eq!((trace[0].kind.as_str(), trace[0].name.as_str()), ("secret", "s"));
     assert_eq!(trace[0].host_data, stranger.host_data);
     assert_eq!(trace[0].detail.as_ref(), Some(detail));

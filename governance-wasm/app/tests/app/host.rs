@@ -58,7 +58,7 @@ fn pretended_machine(attestation: &JsonValue) -> Option<VerifiedEvidence> {
     Some(VerifiedEvidence {
         report_data: hex::decode(machine["userData"].as_str()?).ok()?,
         claims: serde_json::from_value(machine["claims"].clone()).ok()?,
-        evidence_digest: vec![0; 32],
+        evidence_digest: Digest::ZERO,
         uvm_endorsed: false,
         quote_nonce: model::b64::decode(machine["nonce"].as_str()?).ok()?,
     })
@@ -122,8 +122,8 @@ impl HostServices for NativeHost {
         spki::rsa_components(&spki).map_err(malformed)
     }
 
-    fn sha256(&self, message: &[u8]) -> Vec<u8> {
-        crypto::sha256(message).0.to_vec()
+    fn sha256(&self, message: &[u8]) -> Digest {
+        crypto::sha256(message)
     }
 
     fn random(&self, length: u32) -> Vec<u8> {
@@ -153,7 +153,7 @@ impl HostServices for NativeHost {
         Ok(VerifiedEvidence {
             report_data: verified.report_data.to_vec(),
             claims: verified.claims,
-            evidence_digest: verified.evidence_digest.0.to_vec(),
+            evidence_digest: verified.evidence_digest,
             uvm_endorsed: verified.uvm_endorsed,
             quote_nonce: verified.quote_nonce,
         })

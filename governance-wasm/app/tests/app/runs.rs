@@ -1,6 +1,7 @@
 //! The story of a query: asked for before everybody agreed, with a consent off, and mended
 //! (decision 22, `spark-analytics.md` §11); and what a pod may do with its run.
 
+use cleanroom_model::error_codes::ErrorCode;
 use governance_app::Caller;
 use model::b64;
 use serde_json::{Value as JsonValue, json};
@@ -162,7 +163,10 @@ pub(crate) fn ask(world: &mut World, run: &str) -> Answer {
 fn refusal(world: &World) -> (String, String) {
     let trace = world.trace("c1");
     let last = trace.last().unwrap();
-    (last.code.clone().unwrap_or_default(), last.name.clone())
+    (
+        last.code.map_or("", ErrorCode::as_str).to_owned(),
+        last.name.clone(),
+    )
 }
 
 #[test]
@@ -245,7 +249,7 @@ fn the_same_run_id_has_the_same_answer() {
     let codes: Vec<_> = world
         .trace("c1")
         .into_iter()
-        .map(|row| row.code.unwrap_or_default())
+        .map(|row| row.code.map_or("", ErrorCode::as_str))
         .collect();
     let missing = "QueryMissingApprovalsFromDatasetOwners";
     assert_eq!(codes, ["", missing, missing]);
@@ -286,7 +290,8 @@ fn requests_are_checked_for_form_without_a_trace() {
         answer.is(400, code);
         assert!(!answer.wrote, "{code}");
     }
-    let dates = json!({"startDate": "2025-01-01", "endDate": "2025-01-02", "parameters": {"limit": 7}});
+    let dates =
+        json!({"startDate": "2025-01-01T00:00:00Z", "endDate": "2025-01-02", "parameters": {"limit": 7}});
     let run = ask_with(&mut world, "r1", dates).ok()["run"].clone();
     assert_eq!(
         (&run["startDate"], &run["parameters"]),
