@@ -9,6 +9,7 @@ use std::process::Command;
 use crate::guests::{GUESTS, TARGET};
 use crate::workspace::root;
 
+mod circles;
 mod limits;
 
 const LINES_MAX: usize = 600;

@@ -1,17 +1,15 @@
-//! Where a user document stands: draft, decision and ballots, read and changed in one place for
-//! both doors (`governance-api.md` §9.3, §10; decisions 2, 38).
+//! Where a user document stands: draft, decision and ballots, read in one place (`governance-api.md`
+//! §9.3, §10; decisions 2, 38).
 
-use cleanroom_model::api::{Approver, ApproverBallot, ApproverKind, Ballot, DocumentState, UserDocument};
+use cleanroom_model::api::{Approver, ApproverBallot, Ballot, DocumentState, UserDocument};
 use cleanroom_model::error_codes::ErrorCode;
-use cleanroom_model::ids::Identifier;
 use cleanroom_model::person::Person;
 use cleanroom_model::tables::{
     DOCUMENT_DECISIONS, DocumentDecision, DocumentKey, USER_DOCUMENTS, UserDocumentDraft,
 };
-use kv::{Json, TxId, Write};
+use kv::TxId;
 
-use crate::caller::{self, Known};
-use crate::frozen;
+use crate::caller;
 use crate::reply::{Failure, Fault, Refused};
 use crate::request::Call;
 
@@ -78,7 +76,7 @@ fn missing(decision: &DocumentDecision) -> Vec<Person> {
 }
 
 /// Ballots name ids only; approvers are distinct by them, and frozen with their registrations.
-fn ballot_of(decision: &DocumentDecision, approver: &Person) -> Option<Ballot> {
+pub(crate) fn ballot_of(decision: &DocumentDecision, approver: &Person) -> Option<Ballot> {
     let cast = |b: &&ApproverBallot| b.approver_id == *approver.id() && b.approver_id_type == approver.kind();
     let is_approver = decision.approvers.contains(approver);
     let ballot = decision.ballots.iter().find(cast).filter(|_| is_approver)?;
@@ -162,94 +160,4 @@ impl Loaded {
             missing_approvers: decision.map(|d| named(&missing(d))),
         }
     }
-}
-
-/// Freezes version and approvers without a ballot: the reference's explicit proposal.
-pub(crate) fn propose(
-    call: &Call<'_>,
-    changes: &mut dyn Write,
-    loaded: &Loaded,
-    proposal_id: Identifier,
-) -> Result<DocumentDecision, Failure> {
-    let decision = DocumentDecision {
-        version: loaded.version,
-        approvers: loaded.approvers(call)?,
-        ballots: Vec::new(),
-        frozen: frozen::freeze(call, loaded, None)?,
-        proposal_id: Some(proposal_id),
-    };
-    DOCUMENT_DECISIONS.put(changes, &loaded.key, &Json(decision.clone()))?;
-    Ok(decision)
-}
-
-/// Casts a ballot on `version`, freezing approvers with the first one.
-///
-/// `not_approver` and `closed` are the codes of the door the ballot came through.
-pub(crate) fn cast(
-    call: &Call<'_>,
-    changes: &mut dyn Write,
-    loaded: &Loaded,
-    known: &Known,
-    sent: &cleanroom_model::api::SubmitBallot,
-    not_approver: ErrorCode,
-) -> Result<DocumentDecision, Failure> {
-    let mut decision = match &loaded.decision {
-        Some(decision) => decision.clone(),
-        None => DocumentDecision {
-            version: loaded.version,
-            approvers: loaded.approvers(call)?,
-            ballots: Vec::new(),
-            frozen: None,
-            proposal_id: None,
-        },
-    };
-    if !decision.approvers.contains(&known.person) {
-        return Err(Refused::new(not_approver, format!("{} is not an approver", known.person.id())).into());
-    }
-    if known.person.kind() == ApproverKind::Member {
-        known.require_active()?;
-    }
-    if ballot_of(&decision, &known.person).is_some() {
-        return Err(Refused::new(
-            ErrorCode::BallotAlreadySubmitted,
-            "this approver has voted; ballots are final",
-        )
-        .into());
-    }
-    let ballot = match sent.ballot.as_ref().and_then(serde_json::Value::as_str) {
-        Some("accepted") => Ballot::Accepted,
-        Some("rejected") => Ballot::Rejected,
-        _ => {
-            return Err(Refused::new(
-                ErrorCode::InvalidBallotValue,
-                "ballot is \"accepted\" or \"rejected\"",
-            )
-            .into());
-        }
-    };
-    loaded.require_undecided()?;
-    if sent
-        .version
-        .as_ref()
-        .is_some_and(|version| *version != loaded.version.to_string())
-    {
-        return Err(Refused::new(
-            ErrorCode::PreconditionFailed,
-            format!(
-                "the ballot is about another version; the current one is {}",
-                loaded.version
-            ),
-        )
-        .into());
-    }
-    if ballot == Ballot::Accepted {
-        decision.frozen = frozen::freeze(call, loaded, decision.frozen.as_deref())?;
-    }
-    decision.ballots.push(ApproverBallot {
-        approver_id: known.person.id().clone(),
-        approver_id_type: known.person.kind(),
-        ballot,
-    });
-    DOCUMENT_DECISIONS.put(changes, &loaded.key, &Json(decision.clone()))?;
-    Ok(decision)
 }

@@ -16,6 +16,7 @@ use serde_json::{Value as JsonValue, json};
 use crate::admission::{self, Binding};
 use crate::caller;
 use crate::contracts::{check_version, require_exists};
+use crate::document_ballots;
 use crate::document_state::{self, Loaded};
 use crate::nesting::require_shallow;
 use crate::parties;
@@ -224,7 +225,7 @@ pub(crate) fn ballot(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
         )
         .into());
     }
-    document_state::cast(
+    document_ballots::cast(
         call,
         changes,
         &loaded,

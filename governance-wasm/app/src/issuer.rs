@@ -5,7 +5,7 @@
 
 use cleanroom_model::api::ApproverKind;
 use cleanroom_model::error_codes::ErrorCode;
-use cleanroom_model::governance::{OIDC_ISSUERS, OidcIssuer, issuer_key};
+use cleanroom_model::governance::issuer_key;
 use cleanroom_model::ids::{ContractId, Identifier};
 use cleanroom_model::tables::TENANT_ISSUERS;
 use kv::{Json, Pair, Write};
@@ -15,8 +15,8 @@ use serde_json::{Value as JsonValue, json};
 
 use crate::caller;
 use crate::contracts;
-use crate::issuer_keys::{self, CACHE_SECONDS};
-use crate::reply::{Answer, Failure, Fault, Refused, Reply};
+use crate::issuer_keys::{self, CACHE_SECONDS, issuer};
+use crate::reply::{Answer, Failure, Refused, Reply};
 use crate::request::Call;
 
 /// Stands where members have not set an address yet; clients know this literal.
@@ -24,10 +24,6 @@ const PLACEHOLDER: &str = "{placeholder}";
 
 fn contract_scope(call: &Call<'_>) -> Result<String, Refused> {
     Ok(issuer_key(Some(&call.id::<ContractId>("contractId")?)))
-}
-
-pub(crate) fn issuer(call: &Call<'_>, scope: &str) -> Result<Option<OidcIssuer>, Fault> {
-    Ok(OIDC_ISSUERS.get(call.state, &scope.to_owned())?.map(|row| row.0))
 }
 
 /// `GET …/.well-known/openid-configuration`, global.
@@ -83,16 +79,9 @@ fn keys_of(call: &Call<'_>, scope: &str) -> Answer {
         })
         .collect();
     if keys.is_empty() {
-        return Err(no_key().into());
+        return Err(issuer_keys::no_key().into());
     }
     Ok(Reply::json(&json!({ "keys": keys }))?.cached_for(CACHE_SECONDS))
-}
-
-pub(crate) fn no_key() -> Refused {
-    Refused::new(
-        ErrorCode::SigningKeyNotAvailable,
-        "the issuer has no signing key; a member must generate one",
-    )
 }
 
 /// `POST /oidc/generateSigningKey`

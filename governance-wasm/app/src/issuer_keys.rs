@@ -8,18 +8,19 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use cleanroom_model::governance::OidcIssuer;
+use cleanroom_model::error_codes::ErrorCode;
+use cleanroom_model::governance::{OIDC_ISSUERS, OidcIssuer};
 use cleanroom_model::ids::Identifier;
 use cleanroom_model::tables::{OIDC_KEYS, OidcKey};
 use kv::{Json, Pair, Write};
 use serde_json::json;
 
 use crate::host_services::KeyKind;
-use crate::issuer;
-use crate::reply::{Answer, Failure, Fault, Reply};
+use crate::reply::{Answer, Failure, Fault, Refused, Reply};
 use crate::request::Call;
-use crate::tokens::TOKEN_SECONDS_MAX;
 
+/// Longest life of a token, in seconds.
+pub(crate) const TOKEN_SECONDS_MAX: u64 = 3600;
 /// How long relying parties may keep what they fetched, in seconds.
 pub(crate) const CACHE_SECONDS: u32 = 600;
 const CACHE_MS: u64 = CACHE_SECONDS as u64 * 1000;
@@ -27,11 +28,23 @@ const CACHE_MS: u64 = CACHE_SECONDS as u64 * 1000;
 // Whoever has the old set must have fetched the new one before the old key is gone from it.
 const _: () = assert!((CACHE_SECONDS as u64) < TOKEN_SECONDS_MAX);
 
+/// The issuer of a scope, if members enabled it.
+pub(crate) fn issuer(call: &Call<'_>, scope: &str) -> Result<Option<OidcIssuer>, Fault> {
+    Ok(OIDC_ISSUERS.get(call.state, &scope.to_owned())?.map(|row| row.0))
+}
+
+pub(crate) fn no_key() -> Refused {
+    Refused::new(
+        ErrorCode::SigningKeyNotAvailable,
+        "the issuer has no signing key; a member must generate one",
+    )
+}
+
 type Rows = Vec<(Identifier, OidcKey)>;
 
 /// Keys on record that members have not taken out of use, with their ids.
 fn rows(call: &Call<'_>, scope: &str) -> Result<Rows, Fault> {
-    let first = issuer::issuer(call, scope)?.map_or(0, |issuer| issuer.first_request_id);
+    let first = issuer(call, scope)?.map_or(0, |issuer| issuer.first_request_id);
     let rows = OIDC_KEYS.rows_with_prefix(call.state, format!("{scope}/").as_bytes())?;
     Ok(rows
         .into_iter()
@@ -63,7 +76,7 @@ fn latest(keys: &Rows, now: u64) -> Option<&(Identifier, OidcKey)> {
 /// Id of the key that signs now.
 pub(crate) fn signing(call: &Call<'_>, scope: &str) -> Result<Identifier, Failure> {
     let keys = rows(call, scope)?;
-    let (kid, _) = latest(&keys, call.now_ms()).ok_or_else(issuer::no_key)?;
+    let (kid, _) = latest(&keys, call.now_ms()).ok_or_else(no_key)?;
     Ok(kid.clone())
 }
 

@@ -12,6 +12,7 @@ mod consent;
 mod contracts;
 mod delegates;
 mod dispatch;
+mod document_ballots;
 mod document_state;
 mod documents;
 mod events;

@@ -14,15 +14,13 @@ use crate::admission::{self, Admitted, Binding};
 use crate::alternatives::{self, AdmittedBy};
 use crate::host_services::SignatureAlg;
 use crate::issuer::{self, Issuing, Signer};
-use crate::issuer_keys;
+use crate::issuer_keys::{self, TOKEN_SECONDS_MAX};
 use crate::permit::permit_if;
 use crate::policies;
 use crate::releases::Purpose;
 use crate::reply::{Answer, Failure, Fault, Refused, Reply, judged};
 use crate::request::Call;
 
-/// Longest life of a token, in seconds.
-pub(crate) const TOKEN_SECONDS_MAX: u64 = 3600;
 /// Life of a token when the request does not say, in seconds.
 const TOKEN_SECONDS_DEFAULT: u64 = 600;
 /// Longest subject, audience, tenant or token id, in bytes.

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value as JsonValue, json};
 
 use crate::caller;
+use crate::document_ballots;
 use crate::document_state::{self, Loaded};
 use crate::documents;
 use crate::reply::{Answer, Failure, Refused, Reply};
@@ -156,7 +157,7 @@ pub(crate) fn put(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
         )
         .into());
     }
-    let decision = document_state::propose(call, changes, &loaded, id.clone())?;
+    let decision = document_ballots::propose(call, changes, &loaded, id.clone())?;
     let proposal = UserProposal {
         contract_id: loaded.key.0,
         document_id: loaded.key.1,
@@ -311,7 +312,7 @@ pub(crate) fn ballot(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
     }
     require_open(&id, &proposal, &loaded)?;
     let sent: SubmitBallot = call.body()?;
-    document_state::cast(
+    document_ballots::cast(
         call,
         changes,
         &loaded,

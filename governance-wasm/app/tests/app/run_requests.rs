@@ -472,3 +472,32 @@ fn a_reset_of_service_time_ends_the_runs_and_requests_of_before() {
     ask_with(&mut world, "r2", json!({"maxDurationS": 3600})).ok();
     secret(&mut world, "r2").ok();
 }
+
+#[test]
+fn requests_are_checked_for_form_without_a_trace() {
+    let mut world = agreed();
+    for (request, code) in [
+        (json!({"startDate": "2025-01-01"}), "InvalidDateRange"),
+        (
+            json!({"startDate": "2025-01-02", "endDate": "2025-01-01"}),
+            "InvalidDateRange",
+        ),
+        (
+            json!({"startDate": "2025-01-01T12:00:00", "endDate": "2025-01-02"}),
+            "InvalidDateFormat",
+        ),
+        (json!({"maxDurationS": 86_401}), "InvalidInput"),
+        (json!({"secretIds": ["x"]}), "InvalidInput"),
+    ] {
+        let answer = ask_with(&mut world, "r1", request);
+        answer.is(400, code);
+        assert!(!answer.wrote, "{code}");
+    }
+    let dates =
+        json!({"startDate": "2025-01-01T00:00:00Z", "endDate": "2025-01-02", "parameters": {"limit": 7}});
+    let run = ask_with(&mut world, "r1", dates).ok()["run"].clone();
+    assert_eq!(
+        (&run["startDate"], &run["parameters"]),
+        (&json!("2025-01-01"), &json!({"limit": 7}))
+    );
+}

@@ -271,35 +271,6 @@ fn only_the_launchers_role_admits() {
 }
 
 #[test]
-fn requests_are_checked_for_form_without_a_trace() {
-    let mut world = agreed();
-    for (request, code) in [
-        (json!({"startDate": "2025-01-01"}), "InvalidDateRange"),
-        (
-            json!({"startDate": "2025-01-02", "endDate": "2025-01-01"}),
-            "InvalidDateRange",
-        ),
-        (
-            json!({"startDate": "2025-01-01T12:00:00", "endDate": "2025-01-02"}),
-            "InvalidDateFormat",
-        ),
-        (json!({"maxDurationS": 86_401}), "InvalidInput"),
-        (json!({"secretIds": ["x"]}), "InvalidInput"),
-    ] {
-        let answer = ask_with(&mut world, "r1", request);
-        answer.is(400, code);
-        assert!(!answer.wrote, "{code}");
-    }
-    let dates =
-        json!({"startDate": "2025-01-01T00:00:00Z", "endDate": "2025-01-02", "parameters": {"limit": 7}});
-    let run = ask_with(&mut world, "r1", dates).ok()["run"].clone();
-    assert_eq!(
-        (&run["startDate"], &run["parameters"]),
-        (&json!("2025-01-01"), &json!({"limit": 7}))
-    );
-}
-
-#[test]
 fn what_the_documents_lack_is_named() {
     let mut world = agreed();
     ask_with(&mut world, "p1", json!({"parameters": {"limit": 11}})).is(400, "InvalidRunParameters");
