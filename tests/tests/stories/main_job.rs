@@ -161,14 +161,6 @@ async fn run(room: &CleanRoom, launcher: &Launcher, id: &str) -> Result<()> {
     Ok(())
 }
 
-async fn cancel(room: &CleanRoom, who: &str, id: &str) -> Result<()> {
-    let said = room
-        .concordat(who, None, &["query", "cancel", "c1", "q1", id])
-        .await?;
-    assert_eq!(said.code, 0, "{said:?}");
-    Ok(())
-}
-
 #[tokio::test]
 async fn a_run_is_carried_out_and_one_that_is_ended_ends_in_the_queue_and_at_work() -> Result<()> {
     let room = CleanRoom::open().await?;
@@ -180,7 +172,9 @@ async fn a_run_is_carried_out_and_one_that_is_ended_ends_in_the_queue_and_at_wor
     }
     // By the owner of the data, who was never asked to start anything.
     assert_eq!(state(&anybody, "queued").await?.0, "SUBMITTED");
-    cancel(&room, "una", "queued").await?;
+    let words = ["query", "cancel", "c1", "q1", "queued"];
+    let said = room.concordat("una", None, &words).await?;
+    assert_eq!(said.code, 0, "{said:?}");
     let asked = room
         .user("ada")?
         .get("/app/contracts/c1/queries/q1/runs/done")
@@ -197,7 +191,9 @@ async fn a_run_is_carried_out_and_one_that_is_ended_ends_in_the_queue_and_at_wor
     let ann = room.service.connection_of(room.service.member(0)?)?;
     record_released(&ann, "at-work").await?;
     assert!(is_running_with("at-work")?);
-    cancel(&room, "ada", "at-work").await?;
+    // By a member, who approved the dataset.
+    ann.post_empty("/app/contracts/c1/queries/q1/runs/at-work/cancel")
+        .await?;
     assert_eq!(end(&anybody, "at-work").await?, code("CANCELLED"));
     assert!(!is_running_with("at-work")?, "its pod lives");
     let sink = files(&room.folder("o1")?)?;
