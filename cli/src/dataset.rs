@@ -84,7 +84,7 @@ fn read_key(path: &Path) -> Result<DataKey, Failure> {
 /// A file that is not, to the byte, what was sealed under this key fails verification: it may have
 /// been changed on its way. What this machine cannot do is another matter.
 fn unreadable(path: &Path, error: &SealedFileError) -> Failure {
-    let text = format!("{}: {}", path.display(), pod::with_causes(error));
+    let text = format!("{}: {}", path.display(), client::with_causes(error));
     match error {
         SealedFileError::Io(_) | SealedFileError::Crypto => Failure::Ours(text),
         SealedFileError::KeyLength(_) => Failure::Usage(text),

@@ -6,17 +6,18 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use client::Connection;
 use client::attested::Workload;
 use client::governance::unix_now_s;
 use crypto::native::issue::{Validity, self_signed_member};
 use crypto::native::{Curve, EcKeyPair};
 use crypto::x509::Certificate;
-use evidence::{Collector, LaunchDocument, LaunchError, Measured, SoftwareAttester};
-use model::ServiceId;
+use evidence::Measured;
 use model::evidence::Role;
 use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use serde_json::{Value as JsonValue, json};
+use workload::WorkloadError;
 
 /// Life of the TLS certificate, in days; a launcher that runs longer is restarted.
 const CERTIFICATE_DAYS: u32 = 90;
@@ -31,62 +32,41 @@ const ACCEPT_USER_TOKENS: &str = "--accept-user-tokens";
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum IdentityError {
-    /// The launch document cannot be used.
+    /// The process is not what the launch document says, or cannot show it.
     #[error(transparent)]
-    Launch(#[from] LaunchError),
-    /// The document is not a launcher's, or fixes files or other arguments.
-    #[error("the launch document must be of role launcher, with arguments {started:?} and no files")]
-    Document {
-        /// As this process was started.
-        started: Vec<&'static str>,
-    },
-    /// The development attester cannot be used.
-    #[error("software attester")]
-    Attester(#[from] evidence::AttesterError),
-    /// No attested key pair.
-    #[error(transparent)]
-    Workload(#[from] client::ClientError),
+    Workload(#[from] WorkloadError),
+    /// The document fixes files, of which a launcher has none.
+    #[error("the launch document names files, and a launcher has none")]
+    Files,
     /// No TLS key or certificate.
     #[error("cannot make a TLS identity: {0}")]
     Tls(String),
 }
 
-/// A workload of `service` that shows evidence for the launch document. With `attester` its evidence is the
-/// software attester's, else the SNP guest device's. Whether users' tokens are taken stands in the
-/// document, so that members and users know it.
+/// The launcher as a workload of the connection's service. Whether users' tokens are taken stands in
+/// the launch document, so that members and users know it.
 ///
 /// # Errors
 ///
 /// [`IdentityError`].
 pub fn workload(
-    service: ServiceId,
+    connection: &Connection,
     document: &Path,
     attester: Option<&Path>,
     accept_user_tokens: bool,
 ) -> Result<Workload, IdentityError> {
-    let document = LaunchDocument::read(document)?;
     let mut started = vec![STARTED];
     started.extend(accept_user_tokens.then_some(ACCEPT_USER_TOKENS));
-    if document.role != Role::Launcher || document.args != started || !document.files.is_empty() {
-        return Err(IdentityError::Document { started });
+    let document = workload::document(document, Role::Launcher, started)?;
+    if !document.files.is_empty() {
+        return Err(IdentityError::Files);
     }
     let measured = Measured {
         document,
         files: std::collections::BTreeMap::new(),
         spark_lock: None,
     };
-    let collector = match attester {
-        Some(dir) => Collector::Software {
-            attester: Box::new(SoftwareAttester::open(dir)?),
-            measured: Box::new(measured),
-        },
-        None => Collector::SevGuest(evidence::SevGuest::default()),
-    };
-    let collect = move |report_data| match collector.collect(report_data) {
-        Ok(collected) => Ok((collected.platform, collected.attestation)),
-        Err(error) => Err(format!("{:#}", anyhow::Error::new(error))),
-    };
-    Ok(Workload::new(service, Box::new(collect))?)
+    Ok(workload::attested(connection, attester, measured)?)
 }
 
 /// The TLS side of the launcher.

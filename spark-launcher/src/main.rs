@@ -9,8 +9,6 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::{Args, Parser, Subcommand};
-use cleanroom_model::ContractId;
-use client::Connection;
 use client::memory::Memory;
 use spark_launcher::identity::{self, TlsIdentity};
 use spark_launcher::jobs::Jobs;
@@ -22,6 +20,7 @@ use spark_launcher::worker::{self, PodSettings, unix_now_ms};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_rustls::TlsAcceptor;
+use workload::Start;
 
 /// The launcher of a clean room.
 #[derive(Parser)]
@@ -39,24 +38,8 @@ enum Command {
 
 #[derive(Args)]
 struct Serve {
-    /// Address of a node, https://host:port
-    #[arg(long)]
-    address: String,
-    /// The service certificate, PEM
-    #[arg(long)]
-    service_cert: PathBuf,
-    /// Contract id
-    #[arg(long)]
-    contract: ContractId,
-    /// The launcher's launch document
-    #[arg(long)]
-    launch_document: PathBuf,
-    /// Software attester, for development
-    #[arg(long, required_unless_present = "sev_guest", conflicts_with = "sev_guest")]
-    attester: Option<PathBuf>,
-    /// Evidence from /dev/sev-guest
-    #[arg(long)]
-    sev_guest: bool,
+    #[command(flatten)]
+    start: Start,
     /// Where to listen
     #[arg(long, default_value = "127.0.0.1:0")]
     bind: SocketAddr,
@@ -91,14 +74,13 @@ struct Serve {
 }
 
 async fn serve(arguments: Serve) -> Result<()> {
-    let certificate = std::fs::read_to_string(&arguments.service_cert)
-        .with_context(|| format!("cannot read {}", arguments.service_cert.display()))?;
+    let start = arguments.start;
     let memory = Memory::open(&arguments.work_dir.join("services"))?;
-    let connection = Connection::new(&arguments.address, &certificate, None)?.remembering(memory);
+    let connection = start.connect()?.remembering(memory);
     let workload = identity::workload(
-        connection.service()?,
-        &arguments.launch_document,
-        arguments.attester.as_deref(),
+        &connection,
+        &start.launch_document,
+        start.attester.as_deref(),
         arguments.accept_user_tokens,
     )?;
     let tls = TlsIdentity::generate()?;
@@ -111,21 +93,21 @@ async fn serve(arguments: Serve) -> Result<()> {
         Jobs::open(&work_dir.join("jobs"), unix_now_ms()).context("cannot open the job records")?;
     let pods = PodSettings {
         program: absolute(&arguments.pod_program)?,
-        address: arguments.address.clone(),
-        service_cert: absolute(&arguments.service_cert)?,
-        contract: arguments.contract.clone(),
+        address: start.address.clone(),
+        service_cert: absolute(&start.service_cert)?,
+        contract: start.contract.clone(),
         launch_document: absolute(&arguments.pod_launch_document)?,
-        attester: arguments.attester.as_deref().map(absolute).transpose()?,
+        attester: start.attester.as_deref().map(absolute).transpose()?,
         job_dir: absolute(&arguments.job_dir)?,
         spark_venv: absolute(&arguments.spark_venv)?,
         work_dir,
         timeout: Duration::from_secs(arguments.run_timeout_s),
     };
-    let ledger = Arc::new(Ledger::new(connection, workload, arguments.contract.clone()));
+    let ledger = Arc::new(Ledger::new(connection, workload, start.contract.clone()));
     let launcher = Launcher {
         ledger: Arc::clone(&ledger),
-        address: arguments.address,
-        contract: arguments.contract,
+        address: start.address,
+        contract: start.contract,
         jobs: Arc::clone(&jobs),
         certificate_pem: tls.certificate_pem.clone(),
         run_seconds_max: arguments.run_timeout_s,

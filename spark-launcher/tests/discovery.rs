@@ -46,7 +46,7 @@ async fn start() -> Running {
     let nobody = "https://127.0.0.1:1".to_owned();
     let connection = Connection::new(&nobody, &tls.certificate_pem, None).unwrap();
     let service = connection.service().unwrap();
-    let workload = workload(service, &document, Some(&attester), false).unwrap();
+    let workload = workload(&connection, &document, Some(&attester), false).unwrap();
     let contract: cleanroom_model::ContractId = "c".parse().unwrap();
     let launcher = Launcher {
         ledger: Ledger::new(connection, workload, contract.clone()).into(),

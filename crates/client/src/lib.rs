@@ -22,3 +22,16 @@ mod service_certificate;
 
 pub use api_error::ClientError;
 pub use connection::{Connection, Identity, Reply};
+
+/// An error with everything that caused it, on one line.
+#[must_use]
+pub fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

@@ -20,16 +20,3 @@ pub mod sealed_file;
 pub mod spark;
 pub mod store;
 pub mod webhdfs;
-
-/// An error with everything that caused it, on one line.
-#[must_use]
-pub fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
-}

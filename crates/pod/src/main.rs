@@ -16,15 +16,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use cleanroom_model::RunId;
 use cleanroom_model::analytics::FailureCode;
-use cleanroom_model::{ContractId, RunId};
 use client::{ClientError, Connection};
 use pod::ledger::Ledger;
-use pod::measured::{self, EvidenceSource, MeasureError};
+use pod::measured::{self, MeasureError};
 use pod::run::{RunSettings, run};
 use pod::spark::Spark;
 use serde_json::{Value as JsonValue, json};
 use tokio::sync::Notify;
+use workload::{Start, WorkloadError};
 
 /// The pod side of a clean room.
 #[derive(Parser)]
@@ -72,30 +73,14 @@ enum Command {
     },
 }
 
-/// Where the ledger is, and what this process shows it.
+/// What every pod is started with.
 #[derive(Args)]
 struct Common {
-    /// Address of a node, https://host:port
-    #[arg(long)]
-    address: String,
-    /// The service certificate, PEM
-    #[arg(long)]
-    service_cert: PathBuf,
-    /// Contract id
-    #[arg(long)]
-    contract: ContractId,
-    /// The launch document that members voted for
-    #[arg(long)]
-    launch_document: PathBuf,
+    #[command(flatten)]
+    start: Start,
     /// Directory with the files that the launch document names
     #[arg(long)]
     job_dir: PathBuf,
-    /// Software attester, for development
-    #[arg(long, required_unless_present = "sev_guest", conflicts_with = "sev_guest")]
-    attester: Option<PathBuf>,
-    /// Evidence from /dev/sev-guest
-    #[arg(long)]
-    sev_guest: bool,
 }
 
 /// How the process ends, other than well.
@@ -113,6 +98,16 @@ impl From<MeasureError> for Failure {
     }
 }
 
+/// What the client says ends the process as what it is, also where it says so at the start.
+impl From<WorkloadError> for Failure {
+    fn from(error: WorkloadError) -> Self {
+        match error {
+            WorkloadError::Client(error) => Self::Client(error),
+            other => Self::Measure(other.into()),
+        }
+    }
+}
+
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
         Self::Client(error)
@@ -122,7 +117,7 @@ impl From<ClientError> for Failure {
 impl Failure {
     fn end(&self) -> ExitCode {
         let (text, code) = match self {
-            Self::Measure(error) => (pod::with_causes(error), 2),
+            Self::Measure(error) => (client::with_causes(error), 2),
             Self::Client(error @ ClientError::Unreachable { .. }) => (error.to_string(), 3),
             Self::Client(error) if error.is_fork() => (error.to_string(), 5),
             Self::Client(error @ ClientError::Api { .. }) => (error.to_string(), 4),
@@ -145,19 +140,14 @@ struct Prepared {
 }
 
 fn prepare(common: &Common, started: &'static str) -> Result<Prepared, Failure> {
-    let certificate = std::fs::read_to_string(&common.service_cert)
-        .map_err(|e| Failure::Io(common.service_cert.clone(), e))?;
-    let connection = Connection::new(&common.address, &certificate, None)?;
+    let start = &common.start;
+    let connection = start.connect()?;
     let copies = tempfile::Builder::new()
         .prefix("concordat-pod-")
         .tempdir()
         .map_err(|e| Failure::Io(std::env::temp_dir(), e))?;
-    let measured = measured::prepare(&common.launch_document, &common.job_dir, copies.path(), started)?;
-    let source = match &common.attester {
-        Some(dir) => EvidenceSource::Software(dir.clone()),
-        None => EvidenceSource::SevGuest,
-    };
-    let workload = measured::workload(connection.service()?, &source, measured)?;
+    let measured = measured::prepare(&start.launch_document, &common.job_dir, copies.path(), started)?;
+    let workload = workload::attested(&connection, start.attester.as_deref(), measured)?;
     Ok(Prepared {
         connection,
         workload,
@@ -167,7 +157,7 @@ fn prepare(common: &Common, started: &'static str) -> Result<Prepared, Failure> 
 
 async fn probe(common: &Common, secret: &str, run: Option<&RunId>) -> Result<ExitCode, Failure> {
     let prepared = prepare(common, "probe")?;
-    let path = format!("/app/contracts/{}/secrets/{secret}", common.contract);
+    let path = format!("/app/contracts/{}/secrets/{secret}", common.start.contract);
     let extra = run.map_or(JsonValue::Null, |run| json!({ "runId": run }));
     match prepared
         .workload
@@ -205,7 +195,7 @@ async fn carry_out(common: &Common, id: RunId, spark: Spark) -> Result<ExitCode,
     let ledger = Ledger::new(
         prepared.connection,
         prepared.workload,
-        common.contract.clone(),
+        common.start.contract.clone(),
         id,
     );
     let report = |event: &_| {

@@ -9,46 +9,22 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use client::ClientError;
-use client::attested::Workload;
-use evidence::{Collector, LaunchDocument, LaunchError, Measured, SoftwareAttester};
-use model::ServiceId;
+use evidence::Measured;
 use model::evidence::Role;
+use workload::WorkloadError;
 
 /// Name of the file that fixes Spark's packages.
 const LOCK_FILE: &str = "requirements.lock";
 /// Longest file of the job's directory, in bytes.
 const FILE_SIZE_MAX: u64 = 4 * 1024 * 1024;
 
-/// Where evidence comes from.
-#[derive(Clone, Debug)]
-pub enum EvidenceSource {
-    /// The software attester in this directory; development only.
-    Software(PathBuf),
-    /// The SNP guest device.
-    SevGuest,
-}
-
 /// Why this process cannot show what it is.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MeasureError {
-    /// The launch document cannot be used.
+    /// The process is not what the launch document says, or cannot show it.
     #[error(transparent)]
-    Launch(#[from] LaunchError),
-    /// The document is for another role.
-    #[error("the launch document is not of role pod")]
-    Role,
-    /// The document fixes other arguments.
-    #[error(
-        "the launch document fixes the arguments {document:?}, but this process was started as {started:?}"
-    )]
-    Arguments {
-        /// In the document.
-        document: Vec<String>,
-        /// As started.
-        started: &'static str,
-    },
+    Workload(#[from] WorkloadError),
     /// A file name of the document is a path.
     #[error("the launch document names the file {0:?}; names are single path parts")]
     FileName(String),
@@ -61,12 +37,6 @@ pub enum MeasureError {
         #[source]
         source: std::io::Error,
     },
-    /// The development attester cannot be used.
-    #[error("software attester: {0}")]
-    Attester(#[from] evidence::AttesterError),
-    /// No key pair.
-    #[error(transparent)]
-    Workload(#[from] ClientError),
 }
 
 /// Reads the launch document and copies what it names from `job_dir` to `copies`. `started` is the
@@ -81,16 +51,7 @@ pub fn prepare(
     copies: &Path,
     started: &'static str,
 ) -> Result<Measured, MeasureError> {
-    let document = LaunchDocument::read(document)?;
-    if document.role != Role::Pod {
-        return Err(MeasureError::Role);
-    }
-    if document.args != [started] {
-        return Err(MeasureError::Arguments {
-            document: document.args,
-            started,
-        });
-    }
+    let document = workload::document(document, Role::Pod, vec![started])?;
     let mut files = BTreeMap::new();
     for name in document.files.keys() {
         if name.is_empty() || name.starts_with('.') || name.contains(['/', '\\', '\0']) {
@@ -131,30 +92,6 @@ fn copy(from: &Path, to: &Path, name: &str) -> Result<PathBuf, MeasureError> {
     Ok(copied)
 }
 
-/// A workload of `service` with a fresh key pair that shows evidence for what was prepared.
-///
-/// # Errors
-///
-/// [`MeasureError`] if the source cannot be opened or no key can be made.
-pub fn workload(
-    service: ServiceId,
-    source: &EvidenceSource,
-    measured: Measured,
-) -> Result<Workload, MeasureError> {
-    let collector = match source {
-        EvidenceSource::Software(dir) => Collector::Software {
-            attester: Box::new(SoftwareAttester::open(dir)?),
-            measured: Box::new(measured),
-        },
-        EvidenceSource::SevGuest => Collector::SevGuest(evidence::SevGuest::default()),
-    };
-    let collect = move |report_data| match collector.collect(report_data) {
-        Ok(collected) => Ok((collected.platform, collected.attestation)),
-        Err(error) => Err(crate::with_causes(&error)),
-    };
-    Ok(Workload::new(service, Box::new(collect))?)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -189,11 +126,11 @@ mod tests {
     fn other_roles_arguments_and_paths_are_refused() {
         assert!(matches!(
             prepared(Role::Launcher, "a.py", "run"),
-            Err(MeasureError::Role)
+            Err(MeasureError::Workload(WorkloadError::Role(Role::Pod)))
         ));
         assert!(matches!(
             prepared(Role::Pod, "a.py", "probe"),
-            Err(MeasureError::Arguments { .. })
+            Err(MeasureError::Workload(WorkloadError::Arguments { .. }))
         ));
         assert!(matches!(
             prepared(Role::Pod, "../a.py", "run"),

@@ -295,7 +295,7 @@ fn spark_failed(error: &SparkError) -> RunError {
     {
         tracing::debug!(%text, "what spark said");
     }
-    RunError::new(error.code(), crate::with_causes(error))
+    RunError::new(error.code(), client::with_causes(error))
 }
 
 /// Audit events of loading, each committed before the next; without them there is no result.
@@ -366,6 +366,6 @@ async fn publish(
 fn output_failed(error: &OutputError) -> RunError {
     RunError::new(
         FailureCode::DatasetUnreachable,
-        format!("output: {}", crate::with_causes(error)),
+        format!("output: {}", client::with_causes(error)),
     )
 }
