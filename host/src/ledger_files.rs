@@ -11,7 +11,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use host_core::Batch;
 use ledger::chunk::{self, ChunkError};
 use ledger::entry::Entry;
-use ledger::limits::FRAME_BODY_SIZE_MAX;
+use ledger::limits::{CHUNK_FILE_SIZE_MAX, FRAME_BODY_SIZE_MAX};
 use ledger::names::{ChunkName, SequenceError, Stage, sequence};
 
 use crate::directories;
@@ -159,7 +159,7 @@ impl LedgerFiles {
         for name in chunk_names(&*disk, dir)? {
             let path = dir.join(name.to_string());
             let bytes = disk
-                .read(&path, u64::MAX)
+                .read(&path, CHUNK_FILE_SIZE_MAX.saturating_add(1))
                 .map_err(io_error("cannot read", &path))?;
             let parsed =
                 parse(&bytes, name.stage == Stage::Open).map_err(|source| LedgerFilesError::Chunk {
