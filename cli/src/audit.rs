@@ -7,12 +7,13 @@ use client::ClientError;
 use crypto::native::Native;
 use crypto::x509::Certificate;
 use ledger::chunk;
+use ledger::limits::CHUNK_FILE_SIZE_MAX;
 use ledger::names::{ChunkName, sequence};
 use ledger::replay::{Replay, Report};
 use serde_json::json;
 
 use crate::answer::{Answer, Failure};
-use crate::session::Session;
+use crate::session::{Session, read_bounded};
 
 #[derive(Args)]
 pub(crate) struct AuditArguments {
@@ -66,8 +67,7 @@ fn chunks(dir: &Path) -> Result<Vec<(ChunkName, PathBuf)>, Failure> {
 
 /// Gives every entry of a chunk to the replay; an open chunk may end in a torn entry.
 fn feed(replay: &mut Replay<'_>, path: &Path, open: bool) -> Result<u64, Failure> {
-    let bytes =
-        std::fs::read(path).map_err(|e| Failure::Usage(format!("cannot read {}: {e}", path.display())))?;
+    let bytes = read_bounded(path, CHUNK_FILE_SIZE_MAX)?;
     let wrong = |e: &dyn std::fmt::Display| refused(format!("{}: {e}", path.display()));
     let chunk = chunk::parse(&bytes).map_err(|e| wrong(&e))?;
     if !open && !chunk.complete {

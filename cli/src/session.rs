@@ -139,23 +139,25 @@ fn missing(option: &str, variable: &str) -> Failure {
     ))
 }
 
-/// Reads a whole file, bounded while it is read: a device has no length to ask for.
+/// Reads a whole file of the size that people hand to commands.
 pub(crate) fn read_bytes(path: &Path) -> Result<Vec<u8>, Failure> {
+    read_bounded(path, FILE_SIZE_MAX)
+}
+
+/// Reads a whole file, bounded while it is read: a device has no length to ask for.
+pub(crate) fn read_bounded(path: &Path, size_max: u64) -> Result<Vec<u8>, Failure> {
     let shown = path.display();
     let read = || -> io::Result<Vec<u8>> {
         let file = File::open(path)?;
         // Made once, so that no copy of a key stays behind.
-        let size = file.metadata()?.len().min(FILE_SIZE_MAX).saturating_add(1);
+        let size = file.metadata()?.len().min(size_max).saturating_add(1);
         let mut content = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
-        file.take(FILE_SIZE_MAX.saturating_add(1))
-            .read_to_end(&mut content)?;
+        file.take(size_max.saturating_add(1)).read_to_end(&mut content)?;
         Ok(content)
     };
     let content = read().map_err(|e| Failure::Usage(format!("cannot read {shown}: {e}")))?;
-    if content.len() as u64 > FILE_SIZE_MAX {
-        return Err(Failure::Usage(format!(
-            "{shown} has more than {FILE_SIZE_MAX} bytes"
-        )));
+    if content.len() as u64 > size_max {
+        return Err(Failure::Usage(format!("{shown} has more than {size_max} bytes")));
     }
     Ok(content)
 }

@@ -5,6 +5,8 @@
 
 mod activity;
 mod reading;
+#[cfg(test)]
+mod tests;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -22,7 +24,7 @@ use hyper::body::{Body as _, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use model::{Digest, FrameworkError, TxId};
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -321,7 +323,7 @@ async fn drive<C: Future<Output = hyper::Result<()>>>(
 
 /// Reads and drops what a caller still sends although it was answered already: to close at once
 /// would reset the connection, and the answer could be lost with it.
-async fn linger(stream: &mut TlsStream<TcpStream>, time: Duration) {
+async fn linger(stream: &mut (impl AsyncRead + Unpin), time: Duration) {
     let dropping = async {
         let mut buffer = vec![0; 16 * 1024];
         let mut left = LINGER_BYTES_MAX;

@@ -16,9 +16,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bare_service::{Member, NoGuests, call, configuration, first_state, member, write};
+use host::disk::Disk as _;
 use host::executor::Unavailable;
 use host::ledger_files::{LedgerFiles, LedgerFilesError};
 use host::node::{self, Running, StartError};
+use host::sealed_keys::SealedKeys;
 use host_core::{Batch, TxStatus};
 use kv::{TxId, WriteSet};
 use ledger::entry;
@@ -116,6 +118,44 @@ fn a_power_cut_at_any_moment_and_another_while_it_is_mended_lose_no_batch_that_w
                     );
                 }
             }
+        }
+    }
+}
+
+#[test]
+fn a_ledger_named_from_where_the_node_was_started_is_there_after_a_power_cut() {
+    let disk = SimulatedDisk::default();
+    let made = LedgerFiles::load(Arc::new(disk.clone()), Path::new("a/ledger"), |_| {
+        Ok::<(), LedgerFilesError>(())
+    });
+    assert!(made.is_ok() && disk.is_synced());
+    let cut = disk.moment().after_power_cut(Loss::All);
+    assert!(cut.is_there(Path::new("a/ledger")).unwrap());
+}
+
+#[test]
+fn a_power_cut_while_another_identity_takes_its_place_loses_none_that_was_set_aside() {
+    let disk = SimulatedDisk::default();
+    let dir = Path::new(ROOT);
+    let (place, aside) = (
+        dir.join("sealed_identity"),
+        dir.join("sealed_identity.set_aside.1"),
+    );
+    let keys = SealedKeys::insecure_virtual(Arc::new(disk.clone()), dir).unwrap();
+    keys.store(b"old").unwrap();
+    let old = disk.read(&place, u64::MAX).unwrap();
+    disk.trace();
+    keys.set_aside().unwrap();
+    assert!(
+        disk.is_synced(),
+        "what was set aside is durable before anything else happens"
+    );
+    keys.store(b"new").unwrap();
+    for (at, moment) in disk.moments().iter().enumerate() {
+        for loss in losses(20) {
+            let cut = moment.after_power_cut(loss);
+            let is_old = |path| cut.read(path, u64::MAX).is_ok_and(|found| found == old);
+            assert!(is_old(&place) || is_old(&aside), "moment {at}, {loss:?}");
         }
     }
 }

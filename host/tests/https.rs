@@ -481,3 +481,45 @@ async fn stopping_closes_idle_connections_and_ends() {
     echo.task.await.unwrap();
     assert!(TcpStream::connect(echo.peer.address).await.is_err());
 }
+
+/// The listener's own limit, said here once more.
+const STREAMS_MAX: u32 = 128;
+
+fn h2_frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    let head = [length[1], length[2], length[3], kind, flags];
+    [&head[..], &stream.to_be_bytes(), payload].concat()
+}
+
+#[tokio::test]
+async fn an_h2_connection_has_the_most_requests_open_and_one_more_is_refused() {
+    const HEADERS: u8 = 1;
+    const RST_STREAM: u8 = 3;
+    const SETTINGS: u8 = 4;
+    const REFUSED_STREAM: [u8; 4] = 7_u32.to_be_bytes();
+    let echo = Echo::start(LimitsConfig::default()).await;
+    let mut stream = echo.peer.connect_h2().await;
+    let mut sent = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    sent.extend(h2_frame(SETTINGS, 0, 0, &[]));
+    // POST / whose body has not come yet, again and again: a client that counts nothing.
+    let head = [&[0x83, 0x87, 0x84, 0x41, 9][..], b"localhost"].concat();
+    for number in 0..=STREAMS_MAX {
+        sent.extend(h2_frame(HEADERS, 4, 2 * number + 1, &head));
+    }
+    stream.write_all(&sent).await.unwrap();
+    loop {
+        let mut head = [0; 9];
+        stream.read_exact(&mut head).await.unwrap();
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+        let mut payload = vec![0; length as usize];
+        stream.read_exact(&mut payload).await.unwrap();
+        if head[3] == RST_STREAM {
+            let refused = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
+            assert_eq!(
+                (refused, payload.as_slice()),
+                (2 * STREAMS_MAX + 1, &REFUSED_STREAM[..])
+            );
+            return;
+        }
+    }
+}

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use host_core::reply::Reply;
 use http::header;
 use http_body_util::BodyExt as _;
-use hyper::body::{Body as _, Incoming};
+use hyper::body::{Body, Incoming};
 use model::FrameworkError;
 use tokio::time::{Instant, timeout_at};
 
@@ -18,7 +18,7 @@ use super::{Answer, HEADERS_MAX, PeerCertificate, Request, named_type};
 use crate::config::LimitsConfig;
 
 /// Bytes of a refused body that are read and dropped.
-const DISCARDED_BYTES_MAX: u64 = 64 * 1024 * 1024;
+pub(super) const DISCARDED_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 pub(super) fn refusal(error: FrameworkError, message: impl Into<String>) -> Answer {
     let reply = Reply::error(error, message).with_header("connection", "close");
@@ -87,7 +87,7 @@ pub(super) async fn read(
 }
 
 /// What is too much about a head, if anything is.
-fn header_fault(head: &http::request::Parts, limits: &LimitsConfig) -> Option<String> {
+pub(super) fn header_fault(head: &http::request::Parts, limits: &LimitsConfig) -> Option<String> {
     if header_bytes(head) > limits.header_bytes_max {
         let max = limits.header_bytes_max;
         return Some(format!("request line and headers exceed {max} bytes"));
@@ -172,7 +172,7 @@ async fn collect(body: &mut Incoming, limit: usize) -> Result<Bytes, Unread> {
 }
 
 /// Reads and drops what is left of a body, until there is too much of it or no time left.
-async fn discard(body: &mut Incoming, deadline: Instant) {
+pub(super) async fn discard(body: &mut (impl Body<Data = Bytes> + Unpin), deadline: Instant) {
     let dropping = async {
         let mut left = DISCARDED_BYTES_MAX;
         while let Some(Ok(frame)) = body.frame().await {

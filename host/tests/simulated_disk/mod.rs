@@ -450,6 +450,8 @@ impl Disk for SimulatedDisk {
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        // Where the process was started, as the parent of a relative path is called.
+        let dir = if dir == Path::new(".") { Path::new("") } else { dir };
         self.change(|inner| {
             inner.may_sync()?;
             let (synced, rest): (Vec<_>, Vec<_>) =
