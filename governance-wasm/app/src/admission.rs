@@ -33,6 +33,7 @@ pub(crate) struct Admitted {
     /// The delegate that lets it in for this purpose beside the alternative that does, and its name.
     also: Option<(Delegate, String)>,
     pub(crate) subject: Subject,
+    pub(crate) purpose: Purpose,
     /// The run that the path or the workload names.
     pub(crate) run_id: Option<RunId>,
     /// The signed payload, if the request is signed.
@@ -61,7 +62,6 @@ impl Admitted {
         self,
         call: &Call<'_>,
         changes: &mut dyn Write,
-        purpose: Purpose<'_>,
         judge: impl Fn(&Self) -> Result<T, Failure>,
     ) -> Result<(Self, T), Failure> {
         let refused = match judged(judge(&self))? {
@@ -76,26 +76,32 @@ impl Admitted {
                 return Ok((other, found));
             }
         }
-        Err(self.refuse(call, changes, purpose, refused))
+        Err(self.refuse(call, changes, refused))
     }
 
     /// A refusal on policy grounds: leaves a trace and uses up the nonce.
-    pub(crate) fn refuse(
-        &self,
-        call: &Call<'_>,
-        changes: &mut dyn Write,
-        purpose: Purpose<'_>,
-        refused: Refused,
-    ) -> Failure {
+    pub(crate) fn refuse(&self, call: &Call<'_>, changes: &mut dyn Write, refused: Refused) -> Failure {
         releases::refused(
             call,
             changes,
             &self.contract,
             &self.subject,
             self.run_id.as_ref(),
-            purpose,
+            &self.purpose,
             refused,
         )
+    }
+
+    /// Records that it let others in for a run, and whom.
+    pub(crate) fn delegated(
+        &self,
+        call: &Call<'_>,
+        changes: &mut dyn Write,
+        run: &RunId,
+        detail: JsonValue,
+    ) -> Result<(), Fault> {
+        let (contract, subject) = (&self.contract, &self.subject);
+        releases::delegated(call, changes, contract, subject, run, &self.purpose, detail)
     }
 
     /// Refuses roles other than those given; workloads without a role have all rights.
@@ -103,7 +109,6 @@ impl Admitted {
         &self,
         call: &Call<'_>,
         changes: &mut dyn Write,
-        purpose: Purpose<'_>,
         allowed: &[Role],
     ) -> Result<(), Failure> {
         match self.role() {
@@ -113,10 +118,10 @@ impl Admitted {
                     format!(
                         "workloads of role {} may not do this ({})",
                         role.as_str(),
-                        purpose.kind
+                        self.purpose.kind
                     ),
                 );
-                Err(self.refuse(call, changes, purpose, refusal))
+                Err(self.refuse(call, changes, refusal))
             }
             _ => Ok(()),
         }
@@ -126,17 +131,56 @@ impl Admitted {
 /// Both roles, for endpoints that are open to whoever the policy admits.
 pub(crate) const EVERY_ROLE: &[Role] = &[Role::Launcher, Role::Pod];
 
-/// Admits the workload behind a request if it has one of `roles` or none, or says why not. Marks
+/// What a workload comes for, and what it must be and show for it.
+pub(crate) struct Wish<'a> {
+    purpose: Purpose,
+    roles: &'a [Role],
+    binding: Binding,
+    delegate: Option<(&'a Identifier, &'a Identifier)>,
+}
+
+impl<'a> Wish<'a> {
+    /// To have something of this kind and name, as a workload of one of `roles` or of none, wrapped to
+    /// the key that its evidence binds.
+    pub(crate) fn new(kind: &'static str, name: &str, roles: &'a [Role]) -> Self {
+        Self {
+            purpose: Purpose {
+                kind,
+                name: name.to_owned(),
+            },
+            roles,
+            binding: Binding::Encrypt,
+            delegate: None,
+        }
+    }
+
+    /// The same, with evidence that binds this key.
+    pub(crate) fn bound_by(mut self, binding: Binding) -> Self {
+        self.binding = binding;
+        self
+    }
+
+    /// The same, open to delegates of this type and id besides.
+    pub(crate) fn open_to(mut self, delegate: Option<(&'a Identifier, &'a Identifier)>) -> Self {
+        self.delegate = delegate;
+        self
+    }
+}
+
+/// Admits the workload behind a request if it has one of the wish's roles or none, or says why not. Marks
 /// the nonce as used either way.
 pub(crate) fn admit(
     call: &Call<'_>,
     changes: &mut dyn Write,
     body: &Body,
-    binding: Binding,
-    delegate: Option<(&Identifier, &Identifier)>,
-    purpose: Purpose<'_>,
-    roles: &[Role],
+    wish: Wish<'_>,
 ) -> Result<Admitted, Failure> {
+    let Wish {
+        purpose,
+        roles,
+        binding,
+        delegate,
+    } = wish;
     let contract: ContractId = call.id("contractId")?;
     proof::evidence(body)?;
     let run_id = named_run(call, body)?;
@@ -181,7 +225,7 @@ pub(crate) fn admit(
                 &contract,
                 &subject,
                 run_id.as_ref(),
-                purpose,
+                &purpose,
                 refusal,
             ));
         }
@@ -194,11 +238,12 @@ pub(crate) fn admit(
             alternative: Some(name),
             ..subject
         },
+        purpose,
         run_id,
         data: proof.data,
         key_pem: proof.key_pem,
     };
-    admitted.require_role(call, changes, purpose, roles)?;
+    admitted.require_role(call, changes, roles)?;
     Ok(admitted)
 }
 

@@ -15,12 +15,11 @@ use model::MemberId;
 use model::member::MemberStatus;
 use serde_json::{Value as JsonValue, json};
 
-use crate::admission::{self, Binding};
+use crate::admission::{self, Binding, Wish};
 use crate::caller;
 use crate::contracts;
 use crate::document_state::{self, Loaded};
 use crate::proposals;
-use crate::releases::Purpose;
 use crate::reply::{Answer, Failure, Fault, Refused, Reply};
 use crate::request::{Call, Caller};
 use crate::token_policy;
@@ -112,18 +111,11 @@ enum Asker {
 fn known_or_admitted(call: &Call<'_>, changes: &mut dyn Write) -> Result<(ContractId, Asker), Failure> {
     let contract: ContractId = call.id("contractId")?;
     if matches!(call.request.caller, Caller::Anonymous) {
-        let purpose = Purpose {
-            kind: "consent",
-            name: call.text("option"),
-        };
         admission::admit(
             call,
             changes,
             &call.body()?,
-            Binding::Optional,
-            None,
-            purpose,
-            admission::EVERY_ROLE,
+            Wish::new("consent", call.text("option"), admission::EVERY_ROLE).bound_by(Binding::Optional),
         )?;
         return Ok((contract, Asker::Workload));
     }

@@ -15,13 +15,12 @@ use cleanroom_model::tables::{DELEGATES, Delegate, RUN_DELEGATES, RunDelegate};
 use kv::{Json, Pair, Write};
 use serde_json::{Value as JsonValue, json};
 
-use crate::admission::{self, Admitted, Binding};
+use crate::admission::{self, Admitted, Binding, Wish};
 use crate::alternatives::{self, AdmittedBy};
 use crate::caller;
 use crate::launcher::Launcher;
 use crate::matching::HOST_DATA;
 use crate::permit::permit;
-use crate::releases::{self, Purpose};
 use crate::reply::{Answer, Failure, Refused, Reply, judged};
 use crate::request::Call;
 use crate::run_state;
@@ -81,18 +80,11 @@ pub(crate) fn read(call: &Call<'_>) -> Answer {
 pub(crate) fn put(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
     let (kind, id): (Identifier, Identifier) = (call.id("delegateType")?, call.id("delegateId")?);
     let name = format!("{kind}/{id}");
-    let purpose = Purpose {
-        kind: "delegate",
-        name: &name,
-    };
     let admitted = admission::admit(
         call,
         changes,
         &call.body()?,
-        Binding::EncryptAndSign,
-        None,
-        purpose,
-        &[Role::Launcher],
+        Wish::new("delegate", &name, &[Role::Launcher]).bound_by(Binding::EncryptAndSign),
     )?;
     let sent: SetDelegate = serde_json::from_slice(&admitted.data).map_err(|e| {
         Refused::new(
@@ -101,7 +93,7 @@ pub(crate) fn put(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
         )
     })?;
     if admitted.role() == Some(Role::Launcher) {
-        return put_for_run(call, changes, &admitted, purpose, Pair(kind, id), sent);
+        return put_for_run(call, changes, &admitted, Pair(kind, id), sent);
     }
     let policy_type = sent.policy_type.unwrap_or_default();
     if sent.alternative.is_some() {
@@ -148,7 +140,7 @@ pub(crate) fn put(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
     } else {
         DELEGATES.put(changes, &key, &Json(delegate))?;
     }
-    permit(call, changes, admitted, purpose)?.granted(call, changes)?;
+    permit(call, changes, admitted)?.granted(call, changes)?;
     Ok(Reply::empty())
 }
 
@@ -184,13 +176,12 @@ fn put_for_run(
     call: &Call<'_>,
     changes: &mut dyn Write,
     admitted: &Admitted,
-    purpose: Purpose<'_>,
     id: Pair<Identifier, Identifier>,
     sent: SetDelegate,
 ) -> Answer {
     let (run, policy_type, alternative) = match judged(grounds(call, admitted, &sent))? {
         Ok(found) => found,
-        Err(refused) => return Err(admitted.refuse(call, changes, purpose, refused)),
+        Err(refused) => return Err(admitted.refuse(call, changes, refused)),
     };
     let host_data = named_host_data(call, policy_type, &sent)?;
     let alternatives = alternatives::of_contract(call, &admitted.contract)?;
@@ -199,7 +190,7 @@ fn put_for_run(
         .any(|value| alternatives::is_launchers(&alternatives, value))
     {
         let refusal = not_delegable("this host data is a launcher's, and launchers get nothing of pods");
-        return Err(admitted.refuse(call, changes, purpose, refusal));
+        return Err(admitted.refuse(call, changes, refusal));
     }
     let key = Pair(admitted.contract.clone(), Pair(run, id));
     let known = RUN_DELEGATES.get(call.state, &key)?.map(|row| row.0);
@@ -223,15 +214,7 @@ fn put_for_run(
         .into());
     }
     RUN_DELEGATES.put(changes, &key, &Json(delegate))?;
-    releases::delegated(
-        call,
-        changes,
-        &admitted.contract,
-        &admitted.subject,
-        &key.1.0,
-        purpose,
-        detail,
-    )?;
+    admitted.delegated(call, changes, &key.1.0, detail)?;
     Ok(Reply::empty())
 }
 

@@ -13,7 +13,7 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as JsonValue, json};
 
-use crate::admission::{self, Binding};
+use crate::admission::{self, Wish};
 use crate::caller;
 use crate::contracts::{check_version, require_exists};
 use crate::document_ballots;
@@ -22,7 +22,6 @@ use crate::nesting::require_shallow;
 use crate::parties;
 use crate::permit::permit;
 use crate::quotas::{self, Holder};
-use crate::releases::Purpose;
 use crate::reply::{Answer, Failure, Fault, Refused, Reply};
 use crate::request::{Call, require_one_meaning};
 
@@ -240,20 +239,13 @@ pub(crate) fn ballot(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
 /// workload.
 pub(crate) fn release(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
     let document: DocumentId = call.id("documentId")?;
-    let purpose = Purpose {
-        kind: "document",
-        name: document.as_str(),
-    };
     let admitted = admission::admit(
         call,
         changes,
         &call.body()?,
-        Binding::Encrypt,
-        None,
-        purpose,
-        admission::EVERY_ROLE,
+        Wish::new("document", document.as_str(), admission::EVERY_ROLE),
     )?;
-    let permit = permit(call, changes, admitted, purpose)?;
+    let permit = permit(call, changes, admitted)?;
     if permit
         .run()
         .is_some_and(|record| !record.documents.iter().any(|used| used.id == document))

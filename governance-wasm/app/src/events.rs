@@ -12,13 +12,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as JsonValue;
 use serde_json::value::RawValue;
 
-use crate::admission::{self, Binding};
+use crate::admission::{self, Binding, Wish};
 use crate::caller;
 use crate::nesting::require_shallow;
 use crate::permit;
 use crate::proof::{Body, timestamp_digits};
 use crate::quotas::{self, Holder};
-use crate::releases::Purpose;
 use crate::reply::{Answer, Fault, Refused, Reply};
 use crate::request::{Call, Caller, parse_id};
 use crate::time::iso_8601;
@@ -85,20 +84,15 @@ pub(crate) fn put(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
             }
             let kind: Identifier = "events".parse().expect("an identifier");
             let writer: Identifier = "writer".parse().expect("an identifier");
-            let purpose = Purpose {
-                kind: "event",
-                name: series.id.as_str(),
-            };
             let admitted = admission::admit(
                 call,
                 changes,
                 &body,
-                Binding::Sign,
-                Some((&kind, &writer)),
-                purpose,
-                admission::EVERY_ROLE,
+                Wish::new("event", series.id.as_str(), admission::EVERY_ROLE)
+                    .bound_by(Binding::Sign)
+                    .open_to(Some((&kind, &writer))),
             )?;
-            permit::require_reporter(call, changes, &admitted, purpose)?;
+            permit::require_reporter(call, changes, &admitted)?;
             let holder = Holder::workload(&admitted);
             (timestamp_digits(body.timestamp.as_ref())?, admitted.data, holder)
         }

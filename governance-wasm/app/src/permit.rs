@@ -13,7 +13,7 @@ use model::evidence::Role;
 
 use crate::admission::Admitted;
 use crate::alternatives::AdmittedBy;
-use crate::releases::{self, Purpose};
+use crate::releases;
 use crate::reply::{Failure, Fault, Refused, judged};
 use crate::request::Call;
 use crate::run_state;
@@ -22,10 +22,9 @@ pub(crate) mod wrapper;
 
 /// A workload that may have something, for one purpose. Made by [`permit`] and nowhere else; gone
 /// with what it releases.
-pub(crate) struct Permit<'a> {
+pub(crate) struct Permit {
     admitted: Admitted,
     run: Option<RunRecord>,
-    purpose: Purpose<'a>,
 }
 
 /// What a pod's call is for.
@@ -40,41 +39,31 @@ enum Check {
 /// Lets an admitted workload have something: pods for as long as their run may go on.
 ///
 /// Runs again on every call: the record's alternative, its time, and every consent.
-pub(crate) fn permit<'a>(
+pub(crate) fn permit(
     call: &Call<'_>,
     changes: &mut dyn Write,
     admitted: Admitted,
-    purpose: Purpose<'a>,
-) -> Result<Permit<'a>, Failure> {
-    let run = run_of(call, changes, &admitted, purpose, Check::Release)?;
+) -> Result<Permit, Failure> {
+    let run = run_of(call, changes, &admitted, Check::Release)?;
     claim(call, changes, &admitted, run.as_ref())?;
-    Ok(Permit {
-        admitted,
-        run,
-        purpose,
-    })
+    Ok(Permit { admitted, run })
 }
 
 /// [`permit`] for what `allows` finds room for, and what it found: by the rule that admits the
 /// workload, or by the delegate that admits it for this purpose too.
-pub(crate) fn permit_if<'a, T>(
+pub(crate) fn permit_if<T>(
     call: &Call<'_>,
     changes: &mut dyn Write,
     admitted: Admitted,
-    purpose: Purpose<'a>,
     allows: impl Fn(&Admitted, Option<&RunRecord>) -> Result<T, Failure>,
-) -> Result<(Permit<'a>, T), Failure> {
-    let (admitted, (run, found)) = admitted.judged(call, changes, purpose, |admitted| {
+) -> Result<(Permit, T), Failure> {
+    let (admitted, (run, found)) = admitted.judged(call, changes, |admitted| {
         let run = run_if_pod(call, admitted, Check::Release)?;
         let found = allows(admitted, run.as_ref())?;
         Ok((run, found))
     })?;
     claim(call, changes, &admitted, run.as_ref())?;
-    let permit = Permit {
-        admitted,
-        run,
-        purpose,
-    };
+    let permit = Permit { admitted, run };
     Ok((permit, found))
 }
 
@@ -83,12 +72,11 @@ pub(crate) fn require_reporter(
     call: &Call<'_>,
     changes: &mut dyn Write,
     admitted: &Admitted,
-    purpose: Purpose<'_>,
 ) -> Result<Option<RunRecord>, Failure> {
-    run_of(call, changes, admitted, purpose, Check::Report)
+    run_of(call, changes, admitted, Check::Report)
 }
 
-impl Permit<'_> {
+impl Permit {
     /// Who holds it.
     pub(crate) const fn admitted(&self) -> &Admitted {
         &self.admitted
@@ -101,7 +89,7 @@ impl Permit<'_> {
 
     /// A refusal on policy grounds: leaves a trace and uses up the nonce.
     pub(crate) fn refuse(&self, call: &Call<'_>, changes: &mut dyn Write, refused: Refused) -> Failure {
-        self.admitted.refuse(call, changes, self.purpose, refused)
+        self.admitted.refuse(call, changes, refused)
     }
 
     /// Gives `plain` out: wrapped to the bound key, as base64, with its event.
@@ -147,19 +135,14 @@ impl Permit<'_> {
     }
 
     fn trace(&self, call: &Call<'_>, changes: &mut dyn Write, audience: Option<&str>) -> Result<(), Fault> {
-        let Admitted {
-            contract,
-            subject,
-            run_id,
-            ..
-        } = &self.admitted;
+        let admitted = &self.admitted;
         releases::released(
             call,
             changes,
-            contract,
-            subject,
-            run_id.as_ref(),
-            self.purpose,
+            &admitted.contract,
+            &admitted.subject,
+            admitted.run_id.as_ref(),
+            &admitted.purpose,
             audience,
         )
     }
@@ -169,11 +152,9 @@ fn run_of(
     call: &Call<'_>,
     changes: &mut dyn Write,
     admitted: &Admitted,
-    purpose: Purpose<'_>,
     check: Check,
 ) -> Result<Option<RunRecord>, Failure> {
-    judged(run_if_pod(call, admitted, check))?
-        .map_err(|refused| admitted.refuse(call, changes, purpose, refused))
+    judged(run_if_pod(call, admitted, check))?.map_err(|refused| admitted.refuse(call, changes, refused))
 }
 
 fn run_if_pod(call: &Call<'_>, admitted: &Admitted, check: Check) -> Result<Option<RunRecord>, Failure> {

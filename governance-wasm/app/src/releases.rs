@@ -20,10 +20,10 @@ const PER_SOURCE_MAX: u32 = 60;
 const PER_CONTRACT_MAX: u32 = 600;
 
 /// What a workload wants, for the trace: kind and name.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Purpose<'a> {
+#[derive(Clone, Debug)]
+pub(crate) struct Purpose {
     pub(crate) kind: &'static str,
-    pub(crate) name: &'a str,
+    pub(crate) name: String,
 }
 
 /// Who asked, as the evidence says.
@@ -38,11 +38,11 @@ pub(crate) struct Subject {
     pub(crate) static_evidence: bool,
 }
 
-fn row(subject: &Subject, run_id: Option<&RunId>, outcome: Outcome, purpose: Purpose<'_>) -> Release {
+fn row(subject: &Subject, run_id: Option<&RunId>, outcome: Outcome, purpose: &Purpose) -> Release {
     Release {
         outcome,
         kind: purpose.kind.to_owned(),
-        name: purpose.name.to_owned(),
+        name: purpose.name.clone(),
         audience: None,
         code: None,
         detail: None,
@@ -62,7 +62,7 @@ pub(crate) fn released(
     contract: &ContractId,
     subject: &Subject,
     run_id: Option<&RunId>,
-    purpose: Purpose<'_>,
+    purpose: &Purpose,
     audience: Option<&str>,
 ) -> Result<(), Fault> {
     let mut release = row(subject, run_id, Outcome::Released, purpose);
@@ -79,7 +79,7 @@ pub(crate) fn delegated(
     contract: &ContractId,
     subject: &Subject,
     run_id: &RunId,
-    purpose: Purpose<'_>,
+    purpose: &Purpose,
     detail: JsonValue,
 ) -> Result<(), Fault> {
     let mut release = row(subject, Some(run_id), Outcome::Released, purpose);
@@ -95,7 +95,7 @@ pub(crate) fn refused(
     contract: &ContractId,
     subject: &Subject,
     run_id: Option<&RunId>,
-    purpose: Purpose<'_>,
+    purpose: &Purpose,
     refused: Refused,
 ) -> Failure {
     let mut write = || -> Result<(), Fault> {

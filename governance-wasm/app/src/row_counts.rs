@@ -8,13 +8,12 @@ use cleanroom_model::tables::{DocumentUse, ROW_COUNTS};
 use kv::{Json, Pair, Write};
 use model::evidence::Role;
 
-use crate::admission::{self, Binding};
+use crate::admission::{self, Binding, Wish};
 use crate::caller;
 use crate::document_state;
 use crate::documents;
 use crate::parties;
 use crate::permit;
-use crate::releases::Purpose;
 use crate::reply::{Answer, Refused, Reply};
 use crate::request::Call;
 
@@ -29,20 +28,13 @@ fn key_of(call: &Call<'_>) -> Result<RowKey, Refused> {
 pub(crate) fn put(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
     let key = key_of(call)?;
     let Pair(document, run) = &key.1;
-    let purpose = Purpose {
-        kind: "rows",
-        name: run.as_str(),
-    };
     let admitted = admission::admit(
         call,
         changes,
         &call.body()?,
-        Binding::Sign,
-        None,
-        purpose,
-        &[Role::Pod],
+        Wish::new("rows", run.as_str(), &[Role::Pod]).bound_by(Binding::Sign),
     )?;
-    let record = permit::require_reporter(call, changes, &admitted, purpose)?;
+    let record = permit::require_reporter(call, changes, &admitted)?;
     let is_input = record.is_some_and(|record| {
         let mut inputs = record.documents.iter();
         inputs.any(|used| used.id == *document && used.used_as == DocumentUse::Input)
@@ -52,7 +44,7 @@ pub(crate) fn put(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
             ErrorCode::NotInRun,
             format!("the run does not read document {document}"),
         );
-        return Err(admitted.refuse(call, changes, purpose, refusal));
+        return Err(admitted.refuse(call, changes, refusal));
     }
     let count: RowCount = serde_json::from_slice(&admitted.data)
         .map_err(|e| Refused::new(ErrorCode::InvalidInput, format!("data is not a row count: {e}")))?;

@@ -12,12 +12,11 @@ use kv::codec::{Key as _, Value as _};
 use kv::{Json, Pair, Write};
 use model::evidence::Role;
 
-use crate::admission::{self, Binding};
+use crate::admission::{self, Wish};
 use crate::caller::{self, Known};
 use crate::document_state::{self, Loaded};
 use crate::documents;
 use crate::parties;
-use crate::releases::Purpose;
 use crate::reply::{Answer, Failure, Fault, Refused, Reply};
 use crate::request::Call;
 use crate::run_rules;
@@ -281,10 +280,6 @@ pub(crate) fn require_open(call: &Call<'_>, key: &RunKey, asked: &AskedRun) -> R
 
 /// `POST /contracts/{contractId}/runs?state=Requested`: what waits, for launchers.
 pub(crate) fn list(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
-    let purpose = Purpose {
-        kind: "runs",
-        name: "Requested",
-    };
     let query = call.query()?;
     if query.get("state").map(String::as_str) != Some("Requested") {
         return Err(Refused::new(
@@ -297,10 +292,7 @@ pub(crate) fn list(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
         call,
         changes,
         &call.body()?,
-        Binding::Encrypt,
-        None,
-        purpose,
-        &[Role::Launcher],
+        Wish::new("runs", "Requested", &[Role::Launcher]),
     )?;
     let after = query.get("after").map(String::as_str);
     Reply::json(&waiting(call, changes, &admitted.contract, after)?)

@@ -10,13 +10,12 @@ use kv::{Json, Pair, Write};
 use model::evidence::Role;
 use serde_json::json;
 
-use crate::admission::{self, Binding};
+use crate::admission::{self, Binding, Wish};
 use crate::caller;
 use crate::document_state;
 use crate::launcher::Launcher;
 use crate::permit::{Permit, permit};
 use crate::proof::Body;
-use crate::releases::Purpose;
 use crate::reply::{Answer, Failure, Fault, Refused, Reply, judged};
 use crate::request::{Call, Caller};
 use crate::run_requests;
@@ -26,18 +25,11 @@ use crate::run_state;
 /// `POST /contracts/{contractId}/queries/{queryId}/runs/{runId}`
 pub(crate) fn admit(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
     let (query, run): (DocumentId, RunId) = (call.id("queryId")?, call.id("runId")?);
-    let purpose = Purpose {
-        kind: "admission",
-        name: run.as_str(),
-    };
     let admitted = admission::admit(
         call,
         changes,
         &call.body()?,
-        Binding::EncryptAndSign,
-        None,
-        purpose,
-        &[Role::Launcher],
+        Wish::new("admission", run.as_str(), &[Role::Launcher]).bound_by(Binding::EncryptAndSign),
     )?;
     let _: AdmitRun = serde_json::from_slice(&admitted.data).map_err(|e| {
         let why = format!("all that decides about a run is in its request, so data is {{}}: {e}");
@@ -46,16 +38,16 @@ pub(crate) fn admit(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
     let key = Pair(admitted.contract.clone(), run.clone());
     let asked = match judged(run_requests::asked_for(call, &key, &query))? {
         Ok(asked) => asked,
-        Err(refused) => return Err(admitted.refuse(call, changes, purpose, refused)),
+        Err(refused) => return Err(admitted.refuse(call, changes, refused)),
     };
     if let Some(verdict) = RUNS.get(call.state, &key)? {
         return match same_answer(verdict.0) {
             Ok(run) => Reply::json(&run),
-            Err(refused) => Err(admitted.refuse(call, changes, purpose, refused)),
+            Err(refused) => Err(admitted.refuse(call, changes, refused)),
         };
     }
     if let Err(refused) = judged(run_requests::require_open(call, &key, &asked))? {
-        return Err(admitted.refuse(call, changes, purpose, refused));
+        return Err(admitted.refuse(call, changes, refused));
     }
     let launcher = Launcher::of(&admitted);
     let wanted = Wanted {
@@ -75,7 +67,7 @@ pub(crate) fn admit(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
                 &Json(RunVerdict::Admitted(Box::new(record.clone()))),
             )?;
             run_requests::close(changes, &key, &asked)?;
-            permit(call, changes, admitted, purpose)?.granted(call, changes)?;
+            permit(call, changes, admitted)?.granted(call, changes)?;
             Reply::json(&RunAdmitted { run: record })
         }
         Err(refused) => {
@@ -88,7 +80,7 @@ pub(crate) fn admit(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
             });
             RUNS.put(changes, &key, &Json(verdict))?;
             run_requests::close(changes, &key, &asked)?;
-            Err(admitted.refuse(call, changes, purpose, refused))
+            Err(admitted.refuse(call, changes, refused))
         }
     }
 }
@@ -112,18 +104,11 @@ pub(crate) fn prerequisites(call: &Call<'_>, changes: &mut dyn Write) -> Answer 
     let body: Body = call.body()?;
     let mut launcher = Launcher::default();
     if matches!(call.request.caller, Caller::Anonymous) {
-        let purpose = Purpose {
-            kind: "prerequisites",
-            name: query.as_str(),
-        };
         let admitted = admission::admit(
             call,
             changes,
             &body,
-            Binding::Encrypt,
-            None,
-            purpose,
-            &[Role::Launcher],
+            Wish::new("prerequisites", query.as_str(), &[Role::Launcher]),
         )?;
         launcher = Launcher::of(&admitted);
     } else {
@@ -164,20 +149,13 @@ pub(crate) fn prerequisites(call: &Call<'_>, changes: &mut dyn Write) -> Answer 
 /// `POST /contracts/{contractId}/runs/{runId}`: record and documents, wrapped to the pod.
 pub(crate) fn read(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
     let run: RunId = call.id("runId")?;
-    let purpose = Purpose {
-        kind: "run",
-        name: run.as_str(),
-    };
     let admitted = admission::admit(
         call,
         changes,
         &call.body()?,
-        Binding::Encrypt,
-        None,
-        purpose,
-        &[Role::Pod],
+        Wish::new("run", run.as_str(), &[Role::Pod]),
     )?;
-    let permit = permit(call, changes, admitted, purpose)?;
+    let permit = permit(call, changes, admitted)?;
     let contract = &permit.admitted().contract;
     let record = record_of(call, &permit, &run)?;
     let mut documents = Vec::with_capacity(record.documents.len());
@@ -198,7 +176,7 @@ pub(crate) fn read(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
 }
 
 /// The run that a permit is for.
-fn record_of(call: &Call<'_>, permit: &Permit<'_>, run: &RunId) -> Result<RunRecord, Failure> {
+fn record_of(call: &Call<'_>, permit: &Permit, run: &RunId) -> Result<RunRecord, Failure> {
     match permit.run() {
         Some(record) => Ok(record.clone()),
         // Workloads without a role may read any run.
@@ -212,20 +190,13 @@ fn record_of(call: &Call<'_>, permit: &Permit<'_>, run: &RunId) -> Result<RunRec
 /// (decision 76).
 pub(crate) fn check(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
     let run: RunId = call.id("runId")?;
-    let purpose = Purpose {
-        kind: "check",
-        name: run.as_str(),
-    };
     let admitted = admission::admit(
         call,
         changes,
         &call.body()?,
-        Binding::Encrypt,
-        None,
-        purpose,
-        &[Role::Pod],
+        Wish::new("check", run.as_str(), &[Role::Pod]),
     )?;
-    let permit = permit(call, changes, admitted, purpose)?;
+    let permit = permit(call, changes, admitted)?;
     let record = record_of(call, &permit, &run)?;
     if permit.run().is_none()
         && let Err(refused) = judged(run_state::require_live(

@@ -12,12 +12,11 @@ use model::evidence::Role;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as JsonValue, json};
 
-use crate::admission::{self, Binding};
+use crate::admission::{self, Binding, Wish};
 use crate::caller;
 use crate::contracts::require_exists;
 use crate::permit::permit_if;
 use crate::quotas::{self, Holder};
-use crate::releases::Purpose;
 use crate::reply::{Answer, Fault, Refused, Reply};
 use crate::request::{Call, Caller};
 
@@ -39,18 +38,11 @@ pub(crate) fn put(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
     let name: Identifier = call.id("secretName")?;
     let (owner, holder, body): (Option<Person>, Holder, PutBody) =
         if matches!(call.request.caller, Caller::Anonymous) {
-            let purpose = Purpose {
-                kind: "secret-put",
-                name: name.as_str(),
-            };
             let admitted = admission::admit(
                 call,
                 changes,
                 &call.body()?,
-                Binding::EncryptAndSign,
-                None,
-                purpose,
-                &[],
+                Wish::new("secret-put", name.as_str(), &[]).bound_by(Binding::EncryptAndSign),
             )?;
             let body = serde_json::from_slice(&admitted.data).map_err(|_| {
                 Refused::new(ErrorCode::InvalidInput, "data is not a JSON object with a value")
@@ -155,10 +147,6 @@ fn secret_id(text: &str) -> Result<&str, Refused> {
 /// `POST /contracts/{contractId}/secrets/{secretName}`: the value, wrapped to the attested key.
 pub(crate) fn release(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
     let id = secret_id(call.text("secretName"))?;
-    let purpose = Purpose {
-        kind: "secret",
-        name: id,
-    };
     let kind: Identifier = DELEGATE_TYPE.parse().expect("an identifier");
     let delegate_id = id.parse::<Identifier>().ok();
     let delegate = delegate_id.as_ref().map(|id| (&kind, id));
@@ -166,12 +154,9 @@ pub(crate) fn release(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
         call,
         changes,
         &call.body()?,
-        Binding::Encrypt,
-        delegate,
-        purpose,
-        &[Role::Pod],
+        Wish::new("secret", id, &[Role::Pod]).open_to(delegate),
     )?;
-    let permit = permit_if(call, changes, admitted, purpose, |_, run| match run {
+    let permit = permit_if(call, changes, admitted, |_, run| match run {
         Some(record) if !record.secret_ids.iter().any(|listed| listed == id) => {
             Err(Refused::new(ErrorCode::NotInRun, "the run does not use this secret").into())
         }

@@ -10,14 +10,13 @@ use kv::Write;
 use model::evidence::Role;
 use serde_json::{Value as JsonValue, json};
 
-use crate::admission::{self, Admitted, Binding};
+use crate::admission::{self, Admitted, Wish};
 use crate::alternatives::{self, AdmittedBy};
 use crate::host_services::SignatureAlg;
 use crate::issuer::{self, Issuing, Signer};
 use crate::issuer_keys::{self, TOKEN_SECONDS_MAX};
 use crate::permit::permit_if;
 use crate::policies;
-use crate::releases::Purpose;
 use crate::reply::{Answer, Failure, Fault, Refused, Reply, judged};
 use crate::request::Call;
 
@@ -85,10 +84,6 @@ pub(crate) fn issue(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
     let body: crate::proof::Body = call.body()?;
     check_form(&body)?;
     let asked = token_request(call)?;
-    let purpose = Purpose {
-        kind: "token",
-        name: &asked.subject,
-    };
     let kind: Identifier = DELEGATE_TYPE.parse().expect("an identifier");
     let delegate_id = asked.subject.parse::<Identifier>().ok();
     let delegate = delegate_id.as_ref().map(|id| (&kind, id));
@@ -96,16 +91,13 @@ pub(crate) fn issue(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
         call,
         changes,
         &body,
-        Binding::Encrypt,
-        delegate,
-        purpose,
-        &[Role::Pod],
+        Wish::new("token", &asked.subject, &[Role::Pod]).open_to(delegate),
     )?;
     let issuing = match judged(Issuing::of(call, &admitted.contract))? {
         Ok(issuing) => issuing,
-        Err(refused) => return Err(admitted.refuse(call, changes, purpose, refused)),
+        Err(refused) => return Err(admitted.refuse(call, changes, refused)),
     };
-    let (permit, tenant_url) = permit_if(call, changes, admitted, purpose, |admitted, run| {
+    let (permit, tenant_url) = permit_if(call, changes, admitted, |admitted, run| {
         granted(call, admitted, run, &asked, issuing)
     })?;
     let admitted = permit.admitted();
