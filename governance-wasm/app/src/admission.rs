@@ -13,7 +13,7 @@ use kv::{Unit, Write};
 use model::evidence::Role;
 use serde_json::Value as JsonValue;
 
-use crate::alternatives::{self, AdmittedBy, Asked};
+use crate::alternatives::{self, AdmittedBy, Asked, Chosen, Placed};
 use crate::contracts;
 use crate::floors;
 use crate::matching::{CHIP_ID, HOST_DATA, Presented};
@@ -167,8 +167,8 @@ impl<'a> Wish<'a> {
     }
 }
 
-/// Admits the workload behind a request if it has one of the wish's roles or none, or says why not. Marks
-/// the nonce as used either way.
+/// Admits the workload behind a request if it has one of the wish's roles or none, or says why not.
+/// Marks the nonce as used either way.
 pub(crate) fn admit(
     call: &Call<'_>,
     changes: &mut dyn Write,
@@ -204,15 +204,7 @@ pub(crate) fn admit(
         delegate,
         roles,
     };
-    let chosen = match floors::unmet(call, proof.platform, &proof.evidence)? {
-        Some(unmet) => Err(Refused::new(
-            ErrorCode::VerifySnpAttestationFailed,
-            "The platform's firmware is below the service's minimum TCB version.",
-        )
-        .with_details(vec![unmet.detail()])),
-        None => alternatives::choose(call, &alternatives, &asked)?,
-    };
-    let alternatives::Chosen { by, name, also } = match chosen {
+    let Chosen { by, name, also } = match judge(call, &alternatives, &asked)? {
         Ok(chosen) => chosen,
         Err(refusal) => {
             if alternatives.is_empty() && contracts::accepted(call, &contract)?.is_none() {
@@ -230,12 +222,13 @@ pub(crate) fn admit(
             ));
         }
     };
+    let alternative = Some(name);
     let admitted = Admitted {
         contract,
         by,
         also,
         subject: Subject {
-            alternative: Some(name),
+            alternative,
             ..subject
         },
         purpose,
@@ -245,6 +238,19 @@ pub(crate) fn admit(
     };
     admitted.require_role(call, changes, roles)?;
     Ok(admitted)
+}
+
+/// By which rule the workload comes in, or the refusal: the floors of firmware first, which no policy
+/// can lower.
+fn judge(
+    call: &Call<'_>,
+    alternatives: &[Placed],
+    asked: &Asked<'_>,
+) -> Result<Result<Chosen, Refused>, Fault> {
+    match floors::unmet(call, asked.platform, asked.presented.evidence)? {
+        Some(unmet) => Ok(Err(floors::refused(&unmet))),
+        None => alternatives::choose(call, alternatives, asked),
+    }
 }
 
 /// The run that is spoken of: the path's; else the one a workload names, in the body or, so that

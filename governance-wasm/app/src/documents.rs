@@ -74,16 +74,7 @@ pub(crate) fn put(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
         )
         .into());
     }
-    let data = body
-        .data
-        .ok_or_else(|| Refused::new(ErrorCode::DataMissing, "data is mandatory"))?;
-    require_shallow("data", &data)?;
-    if let JsonValue::String(text) = &data
-        && serde_json::from_str::<IgnoredAny>(text).is_ok()
-    {
-        // Documents are commonly JSON inside a text.
-        require_one_meaning("data", text.as_bytes())?;
-    }
+    let data = content(body.data)?;
     require_exists(call, &key.0)?;
     let current = existing.as_ref().map(|loaded| loaded.version);
     check_version(
@@ -92,20 +83,7 @@ pub(crate) fn put(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
         ErrorCode::UserDocumentAlreadyExists,
     )?;
     if let Some(loaded) = &existing {
-        if loaded.state != DocumentState::Draft {
-            return Err(Refused::new(
-                ErrorCode::UserDocumentAlreadyProposed,
-                "approvers are deciding about it; it cannot change any more",
-            )
-            .into());
-        }
-        if loaded.draft.creator != known.person {
-            return Err(Refused::new(
-                ErrorCode::NotUserDocumentOwner,
-                "only its creator may change a user document",
-            )
-            .into());
-        }
+        require_editable(loaded, &known.person)?;
     }
     if body
         .labels
@@ -128,6 +106,35 @@ pub(crate) fn put(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
     quotas::charge(call, changes, &key.0, &holder, before, draft.to_bytes().len())?;
     USER_DOCUMENTS.put(changes, &key, &draft)?;
     Ok(Reply::empty())
+}
+
+/// What is put, which must mean the same to everybody.
+fn content(data: Option<JsonValue>) -> Result<JsonValue, Refused> {
+    let data = data.ok_or_else(|| Refused::new(ErrorCode::DataMissing, "data is mandatory"))?;
+    require_shallow("data", &data)?;
+    if let JsonValue::String(text) = &data
+        && serde_json::from_str::<IgnoredAny>(text).is_ok()
+    {
+        // Documents are commonly JSON inside a text.
+        require_one_meaning("data", text.as_bytes())?;
+    }
+    Ok(data)
+}
+
+fn require_editable(loaded: &Loaded, person: &Person) -> Result<(), Refused> {
+    if loaded.state != DocumentState::Draft {
+        return Err(Refused::new(
+            ErrorCode::UserDocumentAlreadyProposed,
+            "approvers are deciding about it; it cannot change any more",
+        ));
+    }
+    if loaded.draft.creator != *person {
+        return Err(Refused::new(
+            ErrorCode::NotUserDocumentOwner,
+            "only its creator may change a user document",
+        ));
+    }
+    Ok(())
 }
 
 /// Approvers must exist and be distinct: a document with an unknown one could never be accepted.

@@ -1,6 +1,7 @@
 //! The least firmware of each processor, which members vote for the whole service: beneath every
 //! policy, and judged where policies are, so that a refusal leaves its trace.
 
+use cleanroom_model::error_codes::ErrorCode;
 use cleanroom_model::tcb::TcbFloor;
 use model::evidence::Platform;
 use model::tables::SNP_TCB_VERSIONS;
@@ -8,7 +9,7 @@ use serde_json::{Value as JsonValue, json};
 
 use crate::host_services::VerifiedEvidence;
 use crate::matching::Mismatch;
-use crate::reply::Fault;
+use crate::reply::{Fault, Refused};
 use crate::request::Call;
 
 const CPUID: &str = "x-ms-sevsnpvm-cpuid";
@@ -44,4 +45,13 @@ pub(crate) fn unmet(
     Ok(floor
         .unmet(got)
         .map(|(claim, least)| missed(claim, vec![json!({ "min": least })])))
+}
+
+/// The refusal of evidence that is below the floor.
+pub(crate) fn refused(unmet: &Mismatch) -> Refused {
+    Refused::new(
+        ErrorCode::VerifySnpAttestationFailed,
+        "The platform's firmware is below the service's minimum TCB version.",
+    )
+    .with_details(vec![unmet.detail()])
 }
