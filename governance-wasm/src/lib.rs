@@ -21,7 +21,7 @@ use bindings::exports::concordat::host::application::{
 use governance_app::{Caller, Endpoint, Principal, Reply, Request};
 use host::Handles;
 use kv::TxId;
-use model::endpoint::{CallerKind, Mode};
+use model::endpoint::{CallerKind, EVIDENCE_BODY_BYTES_MAX, Mode};
 
 #[cfg(target_arch = "wasm32")]
 #[global_allocator]
@@ -116,6 +116,7 @@ impl Guest for Component {
                         .map(ToOwned::to_owned)
                         .collect(),
                     prepare: spec.prepare,
+                    body_bytes_max: spec.takes_evidence().then_some(EVIDENCE_BODY_BYTES_MAX),
                 }
             })
             .collect()

@@ -15,7 +15,7 @@ use model::tables::{MEMBER_CERTS, MEMBER_INFO, USER_CERTS, USER_INFO};
 use model::{Digest, FrameworkError, MemberId, UserId};
 use serde_json::json;
 
-use crate::https::{PeerCertificate, Request};
+use crate::https::{PeerCertificate, Request, Standing};
 use crate::jwt::Tokens;
 
 /// Why one policy did not succeed.
@@ -123,6 +123,24 @@ fn by_certificate(
         .ok_or_else(|| Miss::Bad("the client certificate belongs to nobody this endpoint takes".to_owned()))
 }
 
+/// What the holder of a certificate is to the service at `now`, Unix seconds. A state that cannot be
+/// read knows nobody.
+pub(crate) fn standing(state: &(impl Read + ?Sized), certificate: &PeerCertificate, now: u64) -> Standing {
+    if now < certificate.not_before || now > certificate.not_after {
+        return Standing::Stranger;
+    }
+    if MEMBER_CERTS
+        .has(state, &MemberId(certificate.id))
+        .unwrap_or(false)
+    {
+        Standing::Member
+    } else if USER_CERTS.has(state, &UserId(certificate.id)).unwrap_or(false) {
+        Standing::User
+    } else {
+        Standing::Stranger
+    }
+}
+
 fn member(state: &(impl Read + ?Sized), id: Digest) -> Result<Option<Caller>, kv::TableError> {
     let id = MemberId(id);
     let Some(info) = MEMBER_INFO.get(state, &id)? else {
@@ -223,7 +241,8 @@ mod tests {
             method: http::Method::GET,
             uri: http::Uri::from_static("/app/x"),
             headers,
-            body: bytes::Bytes::new(),
+            body: crate::https::Body::default(),
+            source: crate::asker::Source::of(std::net::Ipv4Addr::LOCALHOST.into()),
             certificate: certificate.map(|byte| {
                 Arc::new(PeerCertificate {
                     id: Digest([byte; 32]),

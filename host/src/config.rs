@@ -159,14 +159,20 @@ pub struct AttestationConfig {
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LimitsConfig {
-    /// Connections at a time; further ones are closed at once.
+    /// Connections at a time. At the cap one goes: of the address that holds most, first those that
+    /// never completed a request, then the one idle longest.
     pub connections_max: usize,
+    /// TLS handshakes at a time, counted apart; beyond that one of the address with most goes.
+    pub handshakes_max: usize,
     /// Size of request line and headers.
     pub header_bytes_max: usize,
     /// Size of a request's body.
     pub body_bytes_max: usize,
     /// Size of a signed governance request's body.
     pub governance_body_bytes_max: usize,
+    /// Memory for the bodies of all requests together. One address, or one registered certificate, has
+    /// at most a quarter; an eighth is for bodies up to 64 KiB.
+    pub body_memory_bytes_max: usize,
     /// Time for the TLS handshake.
     pub handshake_timeout_ms: u64,
     /// Time that a connection may spend without a request: to its first one, to the next one, and
@@ -174,18 +180,26 @@ pub struct LimitsConfig {
     pub idle_timeout_ms: u64,
     /// Time for a request's body.
     pub body_timeout_ms: u64,
+    /// In each window of so long a body that goes on has to bring…
+    pub body_window_ms: u64,
+    /// …so many bytes a second.
+    pub body_bytes_per_s_min: u32,
 }
 
 impl Default for LimitsConfig {
     fn default() -> Self {
         Self {
             connections_max: 1000,
+            handshakes_max: 256,
             header_bytes_max: 16 * 1024,
             body_bytes_max: 1024 * 1024,
             governance_body_bytes_max: 8 * 1024 * 1024,
+            body_memory_bytes_max: 256 * 1024 * 1024,
             handshake_timeout_ms: 10_000,
             idle_timeout_ms: 60_000,
             body_timeout_ms: 30_000,
+            body_window_ms: 10_000,
+            body_bytes_per_s_min: 16 * 1024,
         }
     }
 }
@@ -345,6 +359,18 @@ impl Config {
         if !(8 * 1024..=1024 * 1024).contains(&self.limits.header_bytes_max) {
             return invalid("limits.header_bytes_max must lie between 8192 and 1048576");
         }
+        let limits = &self.limits;
+        if limits.connections_max == 0 || limits.handshakes_max == 0 || limits.body_window_ms == 0 {
+            return invalid(
+                "limits.connections_max, limits.handshakes_max and limits.body_window_ms must be at least 1",
+            );
+        }
+        // A quarter of the large bodies' part, or no component could be voted any more.
+        if limits.governance_body_bytes_max > limits.body_memory_bytes_max / 4 {
+            return invalid(
+                "limits.body_memory_bytes_max must be at least 4 times governance_body_bytes_max",
+            );
+        }
         if self.ledger.batch_entries_max == 0 || self.ledger.queue_entries_max == 0 {
             return invalid("ledger.batch_entries_max and ledger.queue_entries_max must be at least 1");
         }
@@ -425,6 +451,13 @@ mod tests {
         refused(&chunk(0), true, "ledger.chunk_bytes");
         refused(&chunk(CHUNK_SIZE_MAX + 1), true, "ledger.chunk_bytes");
         assert!(load(&chunk(CHUNK_SIZE_MAX), true).is_ok());
+    }
+
+    #[test]
+    fn the_memory_for_bodies_holds_the_largest_of_one_caller() {
+        let limits = |bytes: usize| format!("{MINIMAL}[limits]\nbody_memory_bytes_max = {bytes}\n");
+        refused(&limits(4 * 8 * 1024 * 1024 - 1), true, "body_memory_bytes_max");
+        assert!(load(&limits(4 * 8 * 1024 * 1024), true).is_ok());
     }
 
     #[test]

@@ -1,21 +1,23 @@
-//! One writer, many readers, a bounded queue.
+//! One writer, many readers, a bounded queue that is fair by asker.
 //!
 //! The writer thread executes calls one after another and seals them in batches; a second thread
 //! appends and syncs each batch, publishes its state and only then lets its replies go. While a
 //! batch is being synced the writer executes the next one, so a batch grows as long as the disk
 //! is busy and is sealed as soon as it is free: one client pays one sync per write, many share it.
 
-use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::JoinHandle;
 
-use host_core::{AppRequest, Batch, Call, Component, Guests, Outcome, Reply, Service, State, TxStatus};
-use kv::{Context, TxId};
+use host_core::{Batch, Call, Guests, Outcome, Reply, Service, State, TxStatus};
+use kv::TxId;
 use model::FrameworkError;
 use tokio::sync::{Notify, oneshot};
 
+use crate::asker::{Asker, Source};
 use crate::clock::Clock;
+use crate::fair::{FairQueue, Offered};
+use crate::https::Held;
 use crate::ledger_files::{LedgerFiles, LedgerFilesError, LedgerReader};
 
 /// Bounds of the queue and of batches.
@@ -62,7 +64,15 @@ impl Unavailable {
     }
 }
 
-type Answer = oneshot::Sender<Outcome>;
+type Answer = oneshot::Sender<Result<Outcome, Unavailable>>;
+
+/// A call that waits for the writer.
+struct Waiting {
+    call: Call,
+    answer: Answer,
+    /// The memory that its body takes, until it has been executed.
+    held: Held,
+}
 
 /// What the threads share.
 struct Shared {
@@ -77,7 +87,7 @@ struct Shared {
 
 /// Work for the writer.
 struct Inbox {
-    calls: VecDeque<(Call, Answer)>,
+    calls: FairQueue<Waiting>,
     /// The syncing thread waits for a batch.
     disk_idle: bool,
     stopping: bool,
@@ -106,7 +116,7 @@ impl Shared {
     reason = "moved once, from the queue to the writer"
 )]
 enum Next {
-    Execute(Call, Answer),
+    Execute(Waiting),
     Seal,
     Stop,
 }
@@ -121,8 +131,8 @@ impl Shared {
                 return Next::Stop;
             }
             let full = full || batched >= self.limits.batch_entries_max;
-            if !full && let Some((call, answer)) = inbox.calls.pop_front() {
-                return Next::Execute(call, answer);
+            if !full && let Some(waiting) = inbox.calls.pop() {
+                return Next::Execute(waiting);
             }
             if inbox.disk_idle {
                 if batched > 0 {
@@ -154,25 +164,43 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// Executes a call; comes back when its batch is on disk.
+    /// Executes a call that no connection brought, in the name of this machine; comes back when its batch
+    /// is on disk.
+    ///
+    /// # Errors
+    ///
+    /// As [`Handle::submit_for`].
+    pub async fn submit(&self, call: Call) -> Result<Outcome, Unavailable> {
+        let here = Asker::Address(Source::of(std::net::Ipv4Addr::LOCALHOST.into()));
+        self.submit_for(here, call, Held::default()).await
+    }
+
+    /// Executes a call of this asker; comes back when its batch is on disk. `held` is the memory that
+    /// the call's body takes.
     ///
     /// # Errors
     ///
     /// [`Unavailable`] if the queue is full or the writer has stopped.
-    pub async fn submit(&self, call: Call) -> Result<Outcome, Unavailable> {
+    pub async fn submit_for(&self, asker: Asker, call: Call, held: Held) -> Result<Outcome, Unavailable> {
         let (answer, outcome) = oneshot::channel();
-        {
+        let waiting = Waiting { call, answer, held };
+        let displaced = {
             let mut inbox = self.shared.inbox();
             if inbox.failed || inbox.stopping {
                 return Err(Unavailable::Stopped);
             }
-            if inbox.calls.len() >= self.shared.limits.queue_entries_max {
-                return Err(Unavailable::QueueFull);
+            match inbox.calls.offer(asker, waiting) {
+                Offered::Waits => None,
+                Offered::InPlaceOf(displaced) => Some(displaced),
+                Offered::Refused(_) => return Err(Unavailable::QueueFull),
             }
-            inbox.calls.push_back((call, answer));
-        }
+        };
         self.shared.wake.notify_one();
-        outcome.await.map_err(|_| Unavailable::Stopped)
+        if let Some(displaced) = displaced {
+            // A caller that hung up is not told.
+            drop(displaced.answer.send(Err(Unavailable::QueueFull)));
+        }
+        outcome.await.unwrap_or(Err(Unavailable::Stopped))
     }
 
     /// The last signed and synced state.
@@ -204,14 +232,6 @@ impl Handle {
     #[must_use]
     pub const fn ledger(&self) -> &LedgerReader {
         &self.ledger
-    }
-
-    /// Runs an update on the latest state and throws the result away, so that the slow verdicts
-    /// it needs are ready when the writer runs it (decision 26). Blocks; not for async threads.
-    pub fn prepare(&self, application: &Component, request: &AppRequest) {
-        let tx = self.state().trial(Context::Update);
-        // Whatever comes of it, the real call will find out for itself.
-        drop(self.shared.guests.update(application, tx, request));
     }
 
     /// Whether writing has failed for good: the node must be restarted.
@@ -254,7 +274,7 @@ pub fn start(
     service.limit_state(limits.state_bytes_max);
     let shared = Arc::new(Shared {
         inbox: Mutex::new(Inbox {
-            calls: VecDeque::new(),
+            calls: FairQueue::new(limits.queue_entries_max),
             disk_idle: true,
             stopping: false,
             failed: false,
@@ -312,8 +332,9 @@ fn write(mut service: Service, shared: &Shared, clock: &Clock, to_disk: &SyncSen
     let mut answers = Vec::new();
     loop {
         let (sealed, last) = match shared.next(answers.len(), service.batch_is_full()) {
-            Next::Execute(call, answer) => {
+            Next::Execute(Waiting { call, answer, held }) => {
                 let outcome = service.execute(call, &*shared.guests);
+                drop(held);
                 if let Some(fault) = &outcome.fault {
                     tracing::warn!(tx = %outcome.tx, status = outcome.reply.status, "{fault}");
                 }
@@ -357,7 +378,7 @@ fn sync(mut files: LedgerFiles, shared: &Shared, batches: &Receiver<ToDisk>) {
         shared.wake.notify_one();
         for (answer, outcome) in job.answers {
             // A caller that hung up is not told.
-            drop(answer.send(outcome));
+            drop(answer.send(Ok(outcome)));
         }
     }
 }

@@ -4,6 +4,7 @@
 //! input stay on this side of the boundary.
 
 mod attestation;
+mod costs;
 mod credentials;
 mod crypto;
 mod history;
@@ -18,7 +19,7 @@ use std::sync::{Arc, OnceLock};
 use self::crypto::NamedKey;
 use crate::guests::Loader;
 use history::History;
-use memo::{KeyMemo, Memo};
+use memo::{KeyMemo, Memo, NamedMemo};
 use model::ServiceId;
 use nonce::NonceKey;
 
@@ -54,7 +55,7 @@ pub(crate) struct Services {
     pub(crate) verdicts: Memo<Result<Arc<::attestation::Verified>, String>>,
     pub(crate) signatures: Memo<bool>,
     pub(crate) keys: KeyMemo,
-    pub(crate) named_keys: Memo<Arc<NamedKey>>,
+    pub(crate) named_keys: NamedMemo<Arc<NamedKey>>,
 }
 
 impl Services {
@@ -69,7 +70,7 @@ impl Services {
             verdicts: Memo::new(VERDICTS_MAX),
             signatures: Memo::new(SIGNATURES_MAX),
             keys: KeyMemo::new(),
-            named_keys: Memo::new(NAMED_KEYS_MAX),
+            named_keys: NamedMemo::new(NAMED_KEYS_MAX),
         }
     }
 

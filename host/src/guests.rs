@@ -23,7 +23,8 @@ use model::{Digest, MemberId, ServiceId};
 use self::bindings::app::concordat::host::kv;
 use self::bindings::app::exports::concordat::host::application as app;
 use self::bindings::constitution::exports::concordat::host::governance as gov;
-use self::call::{reader, run, writer};
+use self::call::{FUEL, reader, run, run_with, writer};
+use self::engine::{FUEL_OF_A_LIST, FUEL_OF_A_MOMENT, FUEL_PER_CALL};
 use self::loading::{Loaded, World};
 use crate::guest_imports::nonce::NonceKey;
 use crate::guest_imports::{ServiceSettings, Services};
@@ -112,6 +113,9 @@ impl WasmGuests {
     /// Runs an update whose writes are dropped, so that verdicts on evidence, signature checks
     /// and RSA keys are ready when the writer runs it (decision 26).
     ///
+    /// Gives the answer if the writer could only repeat it: a refusal for which no state was looked at, and
+    /// which leaves no trace (decision 58).
+    ///
     /// # Errors
     ///
     /// [`GuestFailure`], as the real call would give.
@@ -120,8 +124,52 @@ impl WasmGuests {
         application: &Component,
         tx: Transaction,
         request: &AppRequest,
+    ) -> Result<Option<AppResponse>, GuestFailure> {
+        let (state, response) = self.update_in(Pass::Prepare, application, tx, request)?;
+        Ok((!state.saw_state && !response.commits()).then_some(response))
+    }
+
+    /// Answers a query with a moment's fuel only, on a thread that has others to serve.
+    ///
+    /// # Errors
+    ///
+    /// [`GuestFailure`], as the whole call would give; `None` if it needs longer.
+    pub fn query_in_a_moment(
+        &self,
+        application: &Component,
+        tx: Transaction,
+        request: &AppRequest,
+    ) -> Result<Option<AppResponse>, GuestFailure> {
+        match self.query_in(FUEL_OF_A_MOMENT, application, tx, request) {
+            Ok(response) => Ok(Some(response)),
+            Err(GuestFailure::Limit(what)) if what == FUEL => Ok(None),
+            Err(other) => Err(other),
+        }
+    }
+
+    fn query_in(
+        &self,
+        fuel: u64,
+        application: &Component,
+        tx: Transaction,
+        request: &AppRequest,
     ) -> Result<AppResponse, GuestFailure> {
-        Ok(self.update_in(Pass::Prepare, application, tx, request)?.1)
+        let loaded = self.load(World::App, application)?;
+        let Loaded::App(pre) = &*loaded else {
+            return Err(wrong_world());
+        };
+        let (_, response) = run_with(
+            fuel,
+            &self.loader.engine,
+            self.state(tx).at(request.received_at_ms),
+            |store| {
+                let instance = pre.instantiate(&mut *store)?;
+                let guest = instance.concordat_host_application();
+                let parameters = parameters(request);
+                guest.call_query(store, reader(), wit_request(request, &parameters))
+            },
+        )?;
+        app_response(response).unless_fault()
     }
 
     fn load(&self, world: World, component: &Component) -> Result<Arc<Loaded>, GuestFailure> {
@@ -144,11 +192,11 @@ impl WasmGuests {
         let Loaded::Constitution(pre) = &*loaded else {
             return Err(wrong_world());
         };
-        let (tx, result) = run(&self.loader.engine, self.state(tx), |store| {
+        let (state, result) = run(&self.loader.engine, self.state(tx), |store| {
             let instance = pre.instantiate(&mut *store)?;
             call(instance.concordat_host_governance(), store)
         })?;
-        Ok((tx.ok_or_else(no_transaction)?, result))
+        Ok((state.transaction.ok_or_else(no_transaction)?, result))
     }
 
     fn update_in(
@@ -157,7 +205,7 @@ impl WasmGuests {
         application: &Component,
         tx: Transaction,
         request: &AppRequest,
-    ) -> Result<(Transaction, AppResponse), GuestFailure> {
+    ) -> Result<(CallState, AppResponse), GuestFailure> {
         let loaded = self.load(World::App, application)?;
         let Loaded::App(pre) = &*loaded else {
             return Err(wrong_world());
@@ -166,16 +214,13 @@ impl WasmGuests {
             .state(tx)
             .at(request.received_at_ms)
             .of_request(pass, request_digest(request));
-        let (tx, response) = run(&self.loader.engine, state, |store| {
+        let (state, response) = run(&self.loader.engine, state, |store| {
             let instance = pre.instantiate(&mut *store)?;
             let guest = instance.concordat_host_application();
             let parameters = parameters(request);
             guest.call_update(store, reader(), writer(), wit_request(request, &parameters))
         })?;
-        Ok((
-            tx.ok_or_else(no_transaction)?,
-            app_response(response).unless_fault()?,
-        ))
+        Ok((state, app_response(response).unless_fault()?))
     }
 }
 
@@ -258,18 +303,7 @@ impl Guests for WasmGuests {
         tx: Transaction,
         request: &AppRequest,
     ) -> Result<AppResponse, GuestFailure> {
-        let loaded = self.load(World::App, application)?;
-        let Loaded::App(pre) = &*loaded else {
-            return Err(wrong_world());
-        };
-        let state = self.state(tx).at(request.received_at_ms);
-        let (_, response) = run(&self.loader.engine, state, |store| {
-            let instance = pre.instantiate(&mut *store)?;
-            let guest = instance.concordat_host_application();
-            let parameters = parameters(request);
-            guest.call_query(store, reader(), wit_request(request, &parameters))
-        })?;
-        app_response(response).unless_fault()
+        self.query_in(FUEL_PER_CALL, application, tx, request)
     }
 
     fn update(
@@ -278,7 +312,8 @@ impl Guests for WasmGuests {
         tx: Transaction,
         request: &AppRequest,
     ) -> Result<(Transaction, AppResponse), GuestFailure> {
-        self.update_in(Pass::Real, application, tx, request)
+        let (state, response) = self.update_in(Pass::Real, application, tx, request)?;
+        Ok((state.transaction.ok_or_else(no_transaction)?, response))
     }
 }
 
@@ -312,7 +347,8 @@ pub(crate) fn inspect_application(
         ));
     };
     let state = CallState::new(None, Arc::clone(services));
-    let (_, endpoints) = run(&loader.engine, state, |store| {
+    // On the fuel of its own that a list needs: it runs inside of another call.
+    let (_, endpoints) = run_with(FUEL_OF_A_LIST, &loader.engine, state, |store| {
         let instance = pre.instantiate(&mut *store)?;
         instance.concordat_host_application().call_endpoints(store)
     })
@@ -364,6 +400,7 @@ fn route(component: Digest, export: u32, endpoint: app::Endpoint) -> Result<Rout
             component: component.to_string(),
             export,
             prepare: update && endpoint.prepare,
+            body_bytes_max: endpoint.body_bytes_max,
         },
         method: endpoint.method,
         path: endpoint.path,

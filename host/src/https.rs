@@ -4,6 +4,8 @@
 //! taken for it.
 
 mod activity;
+mod bodies;
+mod places;
 mod reading;
 #[cfg(test)]
 mod tests;
@@ -32,13 +34,19 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use self::activity::Activity;
-use self::reading::{read, refusal};
+use self::bodies::Budget;
+pub use self::bodies::{Body, Held};
+use self::places::{Place, Places};
+use self::reading::{Desk, refusal};
+use crate::asker::{Asker, Source};
 use crate::config::LimitsConfig;
 
 /// Requests that one h2 connection may have open.
 const STREAMS_MAX: u32 = 128;
-/// Connections beyond the limit that are still told why they are refused.
+/// Connections without a place that are told why at a time.
 const CONNECTIONS_TOLD: usize = 10;
+/// Bytes that an h2 connection, and each request of it, may send ahead of what is read.
+const H2_WINDOW_BYTES: u32 = 256 * 1024;
 /// Headers of one request (`ledger-host.md` §4.5).
 const HEADERS_MAX: usize = 256;
 /// Headers of up to this many times their limits are read, so that their sender gets an error body.
@@ -72,10 +80,36 @@ pub struct Request {
     pub uri: Uri,
     /// Headers as sent.
     pub headers: HeaderMap,
-    /// The body, within its limit.
-    pub body: Bytes,
+    /// The body, within its limit, and the memory it takes.
+    pub body: Body,
     /// The connection's client certificate.
     pub certificate: Option<Arc<PeerCertificate>>,
+    /// Where the connection comes from.
+    pub source: Source,
+}
+
+/// What the listener asks of the service about callers, before their requests are read.
+pub trait Door: Send + Sync + 'static {
+    /// Largest body that this endpoint takes, if it says so itself, in bytes.
+    fn body_bytes_max(&self, method: &Method, path: &str) -> Option<usize>;
+
+    /// Who holds this certificate now.
+    fn standing(&self, certificate: &PeerCertificate) -> Standing;
+
+    /// Whether these bytes begin with the head of a COSE_Sign1 whose signer is an active member. That
+    /// proves nothing yet: key ids are public.
+    fn begins_like_a_members_message(&self, begun: &[u8]) -> bool;
+}
+
+/// What a certificate's holder is to the service.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Standing {
+    /// Nobody it knows, or not at this time.
+    Stranger,
+    /// A user.
+    User,
+    /// A member.
+    Member,
 }
 
 impl Request {
@@ -126,18 +160,28 @@ impl From<Reply> for Answer {
 /// Serves until `stop` changes, then lets open connections finish for a while.
 ///
 /// `handle` must not panic; if it does, its connection is closed and no other suffers.
-pub async fn serve<H, F>(
+pub async fn serve<D, H, F>(
     listener: TcpListener,
     tls: Arc<rustls::ServerConfig>,
     limits: LimitsConfig,
     mut stop: watch::Receiver<bool>,
+    door: Arc<D>,
     handle: H,
 ) where
+    D: Door,
     H: Fn(Request) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Answer> + Send + 'static,
 {
-    let acceptor = TlsAcceptor::from(tls);
-    let open = Arc::new(AtomicUsize::new(0));
+    let shared = Arc::new(Shared {
+        acceptor: TlsAcceptor::from(tls),
+        limits,
+        budget: Budget::new(limits.body_memory_bytes_max),
+        told: AtomicUsize::new(0),
+        door,
+        stop: stop.clone(),
+        handle,
+    });
+    let places = Places::new(limits.handshakes_max, limits.connections_max);
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -154,21 +198,9 @@ pub async fn serve<H, F>(
                 continue;
             }
         };
-        let slot = Slot::take(&open);
-        if slot.number > limits.connections_max + CONNECTIONS_TOLD {
-            continue;
-        }
-        let connection = Connection {
-            acceptor: acceptor.clone(),
-            limits,
-            refused: slot.number > limits.connections_max,
-            stop: stop.clone(),
-            handle: handle.clone(),
-        };
-        connections.spawn(async move {
-            connection.run(stream, peer).await;
-            drop(slot);
-        });
+        let place = places.handshake(Source::of(peer.ip()));
+        let shared = Arc::clone(&shared);
+        connections.spawn(async move { shared.run(stream, peer, place).await });
     }
     drop(listener);
     let finished = async { while connections.join_next().await.is_some() {} };
@@ -177,78 +209,75 @@ pub async fn serve<H, F>(
     }
 }
 
-/// One of the connections that may be open; counts itself.
-struct Slot {
-    open: Arc<AtomicUsize>,
-    number: usize,
-}
-
-impl Slot {
-    fn take(open: &Arc<AtomicUsize>) -> Self {
-        Self {
-            number: open.fetch_add(1, Ordering::Relaxed) + 1,
-            open: Arc::clone(open),
-        }
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        self.open.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-struct Connection<H> {
+/// What the connections of one listener share.
+struct Shared<D, H> {
     acceptor: TlsAcceptor,
     limits: LimitsConfig,
-    /// Above the limit: every request is answered 503.
-    refused: bool,
+    budget: Arc<Budget>,
+    /// Connections without a place that are being told so.
+    told: AtomicUsize,
+    door: Arc<D>,
     stop: watch::Receiver<bool>,
     handle: H,
 }
 
-impl<H, F> Connection<H>
+impl<D, H, F> Shared<D, H>
 where
+    D: Door,
     H: Fn(Request) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Answer> + Send + 'static,
 {
-    async fn run(self, stream: TcpStream, peer: SocketAddr) {
+    async fn run(&self, stream: TcpStream, peer: SocketAddr, place: Place) {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%peer, %error, "cannot set TCP_NODELAY");
         }
-        let handshake = Duration::from_millis(self.limits.handshake_timeout_ms);
-        match tokio::time::timeout(handshake, self.acceptor.accept(stream)).await {
-            Ok(Ok(stream)) => self.speak(stream, peer).await,
+        let time = Duration::from_millis(self.limits.handshake_timeout_ms);
+        let shaken = tokio::select! {
+            shaken = tokio::time::timeout(time, self.acceptor.accept(stream)) => shaken,
+            () = place.activity().displaced() => return,
+        };
+        match shaken {
+            Ok(Ok(stream)) if place.establish() => self.speak(stream, peer, &place, false).await,
+            Ok(Ok(stream)) => {
+                let told = self.told.fetch_add(1, Ordering::Relaxed);
+                if told < CONNECTIONS_TOLD {
+                    self.speak(stream, peer, &place, true).await;
+                }
+                self.told.fetch_sub(1, Ordering::Relaxed);
+            }
             Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
             Err(_) => tracing::debug!(%peer, "TLS handshake timed out"),
         }
     }
 
-    async fn speak(self, stream: TlsStream<TcpStream>, peer: SocketAddr) {
+    /// Answers the requests of a connection; with 503 if it is `refused`.
+    async fn speak(&self, stream: TlsStream<TcpStream>, peer: SocketAddr, place: &Place, refused: bool) {
         let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-        let certificate = peer_certificate(&stream).map(Arc::new);
-        let Self {
-            limits,
-            refused,
-            mut stop,
-            handle,
-            ..
-        } = self;
-        let activity = Activity::begin();
-        let seen = activity.clone();
+        let desk = Arc::new(Desk {
+            limits: self.limits,
+            budget: Arc::clone(&self.budget),
+            account: self.budget.account(Asker::Address(place.source())),
+            source: place.source(),
+            certificate: peer_certificate(&stream).map(Arc::new),
+            door: Arc::clone(&self.door),
+        });
+        let activity = place.activity();
+        let (seen, handle) = (activity.clone(), self.handle.clone());
         let service = service_fn(move |mut request: http::Request<Incoming>| {
-            let handle = handle.clone();
-            let certificate = certificate.clone();
-            let open = seen.request();
+            let (handle, desk) = (handle.clone(), Arc::clone(&desk));
+            let mut open = seen.request();
             // HEAD is GET without the body (RFC 9110 §9.3.2): nobody behind this line knows of it.
             let head = request.method() == Method::HEAD;
             if head {
                 *request.method_mut() = Method::GET;
             }
             async move {
-                let answer = match read(request, &limits, certificate).await {
+                let answer = match desk.read(request).await {
                     _ if refused => refusal(FrameworkError::SessionCapExhausted, "too many connections"),
-                    Ok(request) => handle(request).await,
+                    Ok(request) => match open.answering() {
+                        Ok(()) => handle(request).await,
+                        Err(_) => refusal(FrameworkError::SessionCapExhausted, "too many connections"),
+                    },
                     Err(answer) => answer,
                 };
                 drop(open);
@@ -256,19 +285,22 @@ where
                 Ok::<_, Infallible>(if head { without_body(response) } else { response })
             }
         });
-        let idle = Duration::from_millis(limits.idle_timeout_ms);
+        let idle = Duration::from_millis(self.limits.idle_timeout_ms);
+        let mut stop = self.stop.clone();
         let ended = if h2 {
             let mut builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
-            let header_bytes = u32::try_from(limits.header_bytes_max).unwrap_or(u32::MAX);
+            let header_bytes = u32::try_from(self.limits.header_bytes_max).unwrap_or(u32::MAX);
             builder
                 .timer(TokioTimer::new())
                 .max_concurrent_streams(STREAMS_MAX)
+                .initial_stream_window_size(H2_WINDOW_BYTES)
+                .initial_connection_window_size(H2_WINDOW_BYTES)
                 .max_header_list_size(header_bytes.saturating_mul(H2_HEADER_SLACK));
             let connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
             let shut_down = |connection: Pin<&mut _>| {
                 hyper::server::conn::http2::Connection::graceful_shutdown(connection);
             };
-            drive(connection, shut_down, &activity, idle, &mut stop).await
+            drive(connection, shut_down, activity, idle, &mut stop).await
         } else {
             let mut stream = stream;
             let mut builder = hyper::server::conn::http1::Builder::new();
@@ -277,7 +309,7 @@ where
                 .header_read_timeout(idle)
                 // Who has said everything may close its side and still wants the answer.
                 .half_close(true)
-                .max_buf_size(limits.header_bytes_max.saturating_mul(HEADER_SLACK))
+                .max_buf_size(self.limits.header_bytes_max.saturating_mul(HEADER_SLACK))
                 .max_headers(HEADERS_MAX * HEADER_SLACK)
                 .writev(false);
             let ended = {
@@ -285,10 +317,10 @@ where
                 let shut_down = |connection: Pin<&mut _>| {
                     hyper::server::conn::http1::Connection::graceful_shutdown(connection);
                 };
-                drive(connection, shut_down, &activity, idle, &mut stop).await
+                drive(connection, shut_down, activity, idle, &mut stop).await
             };
             if matches!(&ended, Some(Err(error)) if error.is_parse()) {
-                linger(&mut stream, Duration::from_millis(limits.body_timeout_ms)).await;
+                linger(&mut stream, Duration::from_millis(self.limits.body_timeout_ms)).await;
             }
             ended
         };
@@ -301,7 +333,8 @@ where
 }
 
 /// Runs a connection to its end. Once the node stops, or the client was idle for `idle`, the
-/// connection takes no more requests; if it is idle for as long again, it is given up (`None`).
+/// connection takes no more requests; if it is idle for as long again, or has lost its place, it is
+/// given up (`None`).
 async fn drive<C: Future<Output = hyper::Result<()>>>(
     mut connection: Pin<&mut C>,
     shut_down: impl FnOnce(Pin<&mut C>),
@@ -313,11 +346,13 @@ async fn drive<C: Future<Output = hyper::Result<()>>>(
         ended = connection.as_mut() => return Some(ended),
         _ = stop.changed() => {}
         () = activity.quiet(idle) => {}
+        () = activity.displaced() => return None,
     }
     shut_down(connection.as_mut());
     tokio::select! {
         ended = connection => Some(ended),
         () = activity.quiet(idle) => None,
+        () = activity.displaced() => None,
     }
 }
 

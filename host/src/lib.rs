@@ -6,13 +6,14 @@
     reason = "sizes and times here are the host's own and bounded; outside data is parsed elsewhere"
 )]
 
-mod ahead;
+pub mod asker;
 mod authenticate;
 pub mod clock;
 pub mod config;
 mod directories;
 pub mod disk;
 pub mod executor;
+mod fair;
 mod framework;
 pub mod guest_imports;
 pub mod guests;
@@ -26,6 +27,7 @@ mod routes;
 pub mod sealed_keys;
 mod start;
 pub mod tls;
+mod turns;
 
 pub use start::Node;
 

@@ -1,30 +1,35 @@
 //! From a request to its answer: framework endpoint or application endpoint, read or write.
 //!
-//! Reads run on the last signed state, on the thread that read the request. Whatever may write
-//! goes to the writer, and its answer leaves after its batch is on disk.
+//! Reads run on the last signed state. Those of the framework, and queries of the application that take no
+//! longer than a moment, run on the thread that read the request; other queries get a thread of their own, with
+//! a share for each asker. Whatever may write goes to the writer, and its answer leaves after its batch is on
+//! disk.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
 use host_core::reply::{JSON, Reply};
 use host_core::service::Call;
-use host_core::{AppRequest, Component, Guests as _, State};
+use host_core::{
+    AppRequest, AppResponse, Caller, Component, GuestFailure, Guests as _, MemberRequest, State,
+};
 use kv::Context;
 use kv::store::Store;
 use model::FrameworkError;
 use model::endpoint::CallerKind;
 use model::tables::{ENDPOINTS, SERVICE_INFO};
 
-use crate::ahead::Ahead;
+use crate::asker::Asker;
 use crate::authenticate;
 use crate::clock::Clock;
 use crate::executor::{Handle, Unavailable};
 use crate::framework::{self, Endpoint, Facts, Query, ReceiptForm, Signed};
 use crate::guests::WasmGuests;
-use crate::https::{Answer, Request};
+use crate::https::{Answer, Door, Held, PeerCertificate, Request, Standing};
 use crate::jwt::Tokens;
 use crate::router::{Found, Parameters, Router};
+use crate::turns::Turns;
 
-/// Signed requests above this size probably carry a component.
+/// Signed requests above this size are verified on a thread of their own, and probably carry a component.
 const LARGE_PROPOSAL_BYTES: usize = 32 * 1024;
 
 /// Everything that answering a request needs.
@@ -35,7 +40,10 @@ pub(crate) struct Routes {
     framework: Router<Endpoint>,
     application: RwLock<Arc<Application>>,
     tokens: Tokens,
-    ahead: Ahead,
+    /// For work ahead of the writer.
+    ahead: Turns,
+    /// For queries that take longer than a moment.
+    queries: Turns,
     clock: Clock,
 }
 
@@ -54,6 +62,7 @@ struct AppRoute {
     export: u32,
     update: bool,
     prepare: bool,
+    body_bytes_max: Option<usize>,
     callers: Vec<CallerKind>,
 }
 
@@ -82,6 +91,7 @@ impl Application {
                 export: row.export,
                 update: row.mode == "readwrite",
                 prepare: row.prepare,
+                body_bytes_max: row.body_bytes_max.and_then(|max| usize::try_from(max).ok()),
                 callers: row
                     .authn_policies
                     .iter()
@@ -114,7 +124,8 @@ impl Routes {
             framework: framework::router(),
             application: RwLock::new(Arc::new(application)),
             tokens: Tokens::new(),
-            ahead: Ahead::new(),
+            ahead: Turns::new(),
+            queries: Turns::shared(),
             clock,
             handle,
         }
@@ -133,7 +144,7 @@ impl Routes {
                 return not_open().into();
             }
             return match settle(&request, found) {
-                Ok((endpoint, parameters)) => self.framework(*endpoint, &request, &parameters).await,
+                Ok((endpoint, parameters)) => self.framework(*endpoint, request, parameters).await,
                 Err(reply) => reply.into(),
             };
         }
@@ -153,8 +164,8 @@ impl Routes {
         fresh
     }
 
-    async fn framework(&self, endpoint: Endpoint, request: &Request, parameters: &Parameters) -> Answer {
-        if let Err(reply) = framework::check_api_version(request) {
+    async fn framework(&self, endpoint: Endpoint, request: Request, parameters: Parameters) -> Answer {
+        if let Err(reply) = framework::check_api_version(&request) {
             return reply.into();
         }
         let state = self.handle.state();
@@ -164,16 +175,16 @@ impl Routes {
                     now: self.clock.now(&state),
                     state: &state,
                     facts: &self.facts,
-                    request,
-                    parameters,
+                    request: &request,
+                    parameters: &parameters,
                 };
                 Answer {
                     reply: framework::read(read, &query),
                     transaction: Some(state.committed),
                 }
             }
-            Endpoint::Receipt(form) => self.receipt(form, &state, request),
-            Endpoint::Signed(signed) => self.signed(signed, &state, request, parameters).await,
+            Endpoint::Receipt(form) => self.receipt(form, &state, &request),
+            Endpoint::Signed(signed) => self.signed(signed, state, request, parameters).await,
         }
     }
 
@@ -191,51 +202,68 @@ impl Routes {
     async fn signed(
         &self,
         signed: Signed,
-        state: &Arc<State>,
-        request: &Request,
-        parameters: &Parameters,
+        state: Arc<State>,
+        request: Request,
+        parameters: Parameters,
     ) -> Answer {
-        let now = self.clock.now(state);
-        let verified = match framework::verify(signed, state, request, parameters, now.time) {
+        let now = self.clock.now(&state);
+        let verified = if request.body.len() > LARGE_PROPOSAL_BYTES {
+            self.verify_large(signed, Arc::clone(&state), request, parameters)
+                .await
+        } else {
+            let verified = framework::verify(signed, &state, &request, &parameters, now.time);
+            verified.map(|verified| (verified, request.body.into_parts().1))
+        };
+        let (verified, held) = match verified {
             Ok(verified) => verified,
             Err(reply) => return reply.into(),
         };
         if let Some(fault) = now.fault
-            && !verified.resets_service_time(&**state)
+            && !verified.resets_service_time(&*state)
         {
             return fault.reply().into();
         }
-        if signed == Signed::Propose && verified.payload().len() > LARGE_PROPOSAL_BYTES {
-            let payload = verified.payload().to_vec();
-            if let Err(refused) = self.validate_ahead(Arc::clone(state), payload).await {
-                return refused.reply().into();
-            }
-        }
-        self.submit(Call::Governance(verified)).await
+        let signer = Asker::Certificate(verified.signer().0);
+        self.submit(signer, Call::Governance(verified), held).await
     }
 
-    /// Compiles what a large proposal carries before the writer sees it, by validating it on a
-    /// snapshot. The verdict is dropped; the writer's own counts.
-    async fn validate_ahead(&self, state: Arc<State>, proposal: Vec<u8>) -> Result<(), Unavailable> {
-        let turn = self.ahead.turn().await?;
+    /// Verifies a large request, and compiles what a proposal carries before the writer sees it, by
+    /// validating it on a snapshot. That verdict is dropped; the writer's own counts.
+    ///
+    /// Whoever sends it has proved nothing yet, so it is on the account of his address, and no
+    /// digest of megabytes is made where others are served.
+    async fn verify_large(
+        &self,
+        signed: Signed,
+        state: Arc<State>,
+        request: Request,
+        parameters: Parameters,
+    ) -> Result<(MemberRequest, Held), Reply> {
+        let asker = Asker::Address(request.source);
+        let turn = self.ahead.turn(asker).await.map_err(Unavailable::reply)?;
         let guests = Arc::clone(&self.guests);
+        let time = self.clock.now(&state).time;
         let ahead = tokio::task::spawn_blocking(move || {
             let _turn = turn;
-            if let Some(constitution) = Component::constitution(&state.store) {
+            let verified = framework::verify(signed, &state, &request, &parameters, time)?;
+            if signed == Signed::Propose
+                && let Some(constitution) = Component::constitution(&state.store)
+            {
                 let tx = state.trial(Context::Decide);
-                if let Err(error) = guests.validate(&constitution, tx, &proposal) {
+                if let Err(error) = guests.validate(&constitution, tx, verified.payload()) {
                     tracing::warn!(%error, "validating ahead");
                 }
             }
+            Ok((verified, request.body.into_parts().1))
         });
-        if ahead.await.is_err() {
-            tracing::error!("validating ahead panicked");
-        }
-        Ok(())
+        ahead.await.unwrap_or_else(|error| {
+            tracing::error!(%error, "verifying panicked");
+            Err(failed_inside())
+        })
     }
 
-    async fn submit(&self, call: Call) -> Answer {
-        match self.handle.submit(call).await {
+    async fn submit(&self, asker: Asker, call: Call, held: Held) -> Answer {
+        match self.handle.submit_for(asker, call, held).await {
             Ok(outcome) => {
                 if let Some(fault) = &outcome.fault {
                     tracing::warn!(fault, transaction = %outcome.tx, "a call failed inside the service");
@@ -274,6 +302,8 @@ impl Routes {
             Ok(caller) => caller,
             Err(reply) => return reply.into(),
         };
+        let asker = asker(&caller, &request);
+        let (body, held) = request.body.into_parts();
         let call = AppRequest {
             endpoint: route.export,
             parameters,
@@ -282,24 +312,47 @@ impl Routes {
                 .path_and_query()
                 .map_or_else(|| request.uri.path().to_owned(), ToString::to_string),
             query: request.uri.query().unwrap_or_default().to_owned(),
-            content_type: request.header(http::header::CONTENT_TYPE).map(str::to_owned),
+            content_type: text(&request.headers, &http::header::CONTENT_TYPE),
             caller,
             method: request.method.as_str().to_owned(),
-            body: request.body.into(),
+            body,
             received_at_ms: now.time.ms(),
             transaction: state.committed,
             committed: state.committed,
         };
         if route.update {
-            self.update(route, call, state).await
+            self.update(asker, route, call, held, state).await
         } else {
-            self.query(route, &call, &state)
+            self.query(asker, route, call, held, state).await
         }
     }
 
-    fn query(&self, route: &AppRoute, call: &AppRequest, state: &State) -> Answer {
-        let tx = state.transaction(Context::Query);
-        let reply = match self.guests.query(&route.component, tx, call) {
+    /// Most queries are a moment's work, less than handing them to another thread twice. One that is not
+    /// begins again on a thread of its own; and who has one there gets no moments here meanwhile.
+    async fn query(
+        &self,
+        asker: Asker,
+        route: &AppRoute,
+        call: AppRequest,
+        held: Held,
+        state: Arc<State>,
+    ) -> Answer {
+        let committed = state.committed;
+        let answered = if self.queries.are_idle() || !self.queries.has(&asker) {
+            let tx = state.transaction(Context::Query);
+            let moment = self.guests.query_in_a_moment(&route.component, tx, &call);
+            moment.transpose()
+        } else {
+            None
+        };
+        let answered = match answered {
+            Some(answered) => answered,
+            None => match self.long_query(asker, route, call, held, state).await {
+                Ok(answered) => answered,
+                Err(refused) => return refused.into(),
+            },
+        };
+        let reply = match answered {
             Ok(response) => Reply::from(response),
             Err(failure) => {
                 tracing::warn!(%failure, endpoint = route.key, "a query failed inside the service");
@@ -308,60 +361,138 @@ impl Routes {
         };
         Answer {
             reply,
-            transaction: Some(state.committed),
+            transaction: Some(committed),
         }
     }
 
-    async fn update(&self, route: &AppRoute, call: AppRequest, state: Arc<State>) -> Answer {
-        let call = if route.prepare {
-            match self.prepare(route.component.clone(), call, state).await {
-                Ok(call) => call,
+    async fn long_query(
+        &self,
+        asker: Asker,
+        route: &AppRoute,
+        call: AppRequest,
+        held: Held,
+        state: Arc<State>,
+    ) -> Result<Result<AppResponse, GuestFailure>, Reply> {
+        let turn = self.queries.turn(asker).await.map_err(Unavailable::reply)?;
+        let (guests, component) = (Arc::clone(&self.guests), route.component.clone());
+        let answered = tokio::task::spawn_blocking(move || {
+            let (_turn, _held) = (turn, held);
+            guests.query(&component, state.transaction(Context::Query), &call)
+        });
+        answered.await.map_err(|error| {
+            tracing::error!(%error, "a query panicked");
+            failed_inside()
+        })
+    }
+
+    async fn update(
+        &self,
+        asker: Asker,
+        route: &AppRoute,
+        call: AppRequest,
+        held: Held,
+        state: Arc<State>,
+    ) -> Answer {
+        let (request, held) = if route.prepare {
+            match self
+                .prepare(asker, route.component.clone(), call, held, state)
+                .await
+            {
+                Ok(prepared) => prepared,
                 Err(reply) => return reply.into(),
             }
         } else {
-            call
+            (call, held)
         };
-        self.submit(Call::App {
-            route: route.key.clone(),
-            request: call,
-        })
-        .await
+        let route = route.key.clone();
+        self.submit(asker, Call::App { route, request }, held).await
     }
 
     /// Runs a dear update on a snapshot first, so that the writer finds verdicts, checked
-    /// signatures and keys ready (decision 26). Only a guest that fails to answer ends here: a
-    /// refusal may have to be written down, and a newer state may decide otherwise.
+    /// signatures and keys ready (decision 26). A guest that fails to answer ends here, and a refusal for
+    /// which no state was looked at (decision 58); any other may have to be written down, or a newer
+    /// state may decide otherwise.
     async fn prepare(
         &self,
+        asker: Asker,
         component: Component,
         mut call: AppRequest,
+        held: Held,
         state: Arc<State>,
-    ) -> Result<AppRequest, Reply> {
-        let turn = self.ahead.turn().await.map_err(Unavailable::reply)?;
+    ) -> Result<(AppRequest, Held), Reply> {
+        let turn = self.ahead.turn(asker).await.map_err(Unavailable::reply)?;
         let guests = Arc::clone(&self.guests);
         let prepared = tokio::task::spawn_blocking(move || {
             let _turn = turn;
             let tx = state.trial(Context::Update);
             call.transaction = tx.id();
             let result = guests.prepare(&component, tx, &call);
-            (call, result)
+            (call, held, result)
         })
         .await;
         match prepared {
-            Ok((call, Ok(_))) => Ok(call),
-            Ok((_, Err(failure))) => {
+            Ok((call, held, Ok(None))) => Ok((call, held)),
+            Ok((_, _, Ok(Some(refusal)))) => Err(refusal.into()),
+            Ok((_, _, Err(failure))) => {
                 tracing::warn!(%failure, "a prepare pass failed inside the service");
                 Err(Reply::guest_failure(&failure))
             }
             Err(error) => {
                 tracing::error!(%error, "a prepare pass panicked");
-                Err(Reply::error(
-                    FrameworkError::InternalError,
-                    "the request failed inside the service",
-                ))
+                Err(failed_inside())
             }
         }
     }
+}
+
+impl Door for Routes {
+    fn body_bytes_max(&self, method: &http::Method, path: &str) -> Option<usize> {
+        let application = self.application(&self.handle.state());
+        match application.routes.find(method.as_str(), path) {
+            Found::Entry(route, _) => route.body_bytes_max,
+            _ => None,
+        }
+    }
+
+    fn standing(&self, certificate: &PeerCertificate) -> Standing {
+        let state = self.handle.state();
+        let now = self.clock.now(&state).time.seconds();
+        authenticate::standing(&*state, certificate, now)
+    }
+
+    fn begins_like_a_members_message(&self, begun: &[u8]) -> bool {
+        host_core::member_request::head_names_active_member(&*self.handle.state(), begun)
+    }
+}
+
+/// Who asks, as far as queues go.
+fn asker(caller: &Caller, request: &Request) -> Asker {
+    match (caller, &request.certificate) {
+        (Caller::Member(_) | Caller::User(_), Some(certificate)) => Asker::Certificate(certificate.id),
+        (Caller::Token { issuer, claims_json }, _) => Asker::token(issuer, &subject(claims_json)),
+        _ => Asker::Address(request.source),
+    }
+}
+
+/// The subject that a checked token names; empty if it names none.
+fn subject(claims_json: &str) -> String {
+    #[derive(serde::Deserialize)]
+    struct Claims {
+        #[serde(default)]
+        sub: String,
+    }
+    serde_json::from_str(claims_json).map_or_else(|_| String::new(), |claims: Claims| claims.sub)
+}
+
+fn text(headers: &http::HeaderMap, name: &http::HeaderName) -> Option<String> {
+    headers.get(name)?.to_str().ok().map(str::to_owned)
+}
+
+fn failed_inside() -> Reply {
+    Reply::error(
+        FrameworkError::InternalError,
+        "the request failed inside the service",
+    )
 }
 
 /// The entry that was found, or the answer to a request that meets none.
@@ -414,6 +545,8 @@ fn not_open() -> Reply {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::asker::Source;
+    use crate::https::Body;
 
     fn status(content_type: Option<&str>, body: &'static [u8]) -> u16 {
         let mut headers = http::HeaderMap::new();
@@ -424,8 +557,9 @@ mod tests {
             method: http::Method::PUT,
             uri: "/app/contracts/c".parse().unwrap(),
             headers,
-            body: body.into(),
+            body: Body::of(body),
             certificate: None,
+            source: Source::of(std::net::Ipv4Addr::LOCALHOST.into()),
         };
         check_media_type(&request).map_or_else(|reply| reply.status, |()| 200)
     }

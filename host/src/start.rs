@@ -74,11 +74,12 @@ impl Node {
         let insecure = config.insecure_virtual;
         let routes = Arc::new(Routes::new(running.handle.clone(), guests, insecure, for_routes));
         let (stop, stopped) = watch::channel(false);
+        let door = Arc::clone(&routes);
         let answer = move |request| {
             let routes = Arc::clone(&routes);
             async move { routes.answer(request).await }
         };
-        let serving = https::serve(listener, Arc::new(tls), limits, stopped, answer);
+        let serving = https::serve(listener, Arc::new(tls), limits, stopped, door, answer);
         let node = Self {
             address,
             service_cert_pem: running.service_cert_pem,

@@ -389,3 +389,30 @@ fn what_is_not_a_component_of_the_world_is_refused() {
     };
     assert!(matches!(refused(&greedy.component()), LoadError::Invalid(_)));
 }
+
+/// Hands a mebibyte to the host and again, as long as it may: few instructions, much work for the host.
+fn hoarder() -> Component {
+    let mut update = vec![
+        Instruction::Loop(BlockType::Empty),
+        // What the host answered is of no use.
+        I32Const(65536),
+        GlobalSet(NEXT),
+    ];
+    update.extend(GIVEN_WRITER);
+    for argument in [128, 1, 128, 1, 0, 1024 * 1024, 256] {
+        update.push(I32Const(argument));
+    }
+    update.extend([Call(PUT), Br(0), End, Unreachable]);
+    let guest = Guest {
+        query: &[Unreachable],
+        update: &update,
+        memory_pages: 32,
+    };
+    component(guest.component())
+}
+
+#[test]
+fn a_guest_that_lets_the_host_work_pays_for_it_in_fuel_and_not_in_the_writers_time() {
+    let failed = guests().update(&hoarder(), transaction(Context::Update), &request());
+    assert_eq!(failed.err(), Some(GuestFailure::Limit("fuel".to_owned())));
+}

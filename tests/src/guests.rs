@@ -82,10 +82,10 @@ pub fn carefree_constitution() -> Result<Vec<u8>> {
 }
 
 /// The list of endpoints as it lies in memory, and where: each has method, path, mode, the list
-/// of callers (here `no_auth` alone) and whether it is prepared.
+/// of callers (here `no_auth` alone), whether it is prepared, and no limit of its own for bodies.
 fn endpoint_list(endpoints: &[(&str, &str, u8)]) -> (String, u32) {
     const RECORDS: usize = 4096;
-    const RECORD_SIZE: usize = 32;
+    const RECORD_SIZE: usize = 40;
     const TEXTS: usize = 8192;
     let mut texts = b"no_auth".to_vec();
     let word = |bytes: &mut Vec<u8>, value: usize| {
@@ -104,8 +104,9 @@ fn endpoint_list(endpoints: &[(&str, &str, u8)]) -> (String, u32) {
         }
         records.extend([*mode, 0, 0, 0]);
         word(&mut records, RECORDS - callers.len());
-        word(&mut records, 1);
-        word(&mut records, 0);
+        for value in [1, 0, 0, 0] {
+            word(&mut records, value);
+        }
     }
     let mut list = Vec::new();
     word(&mut list, RECORDS);

@@ -100,6 +100,51 @@ pub struct Sign1 {
     signature: Vec<u8>,
 }
 
+/// The protected header of a message whose rest may not have arrived yet.
+#[derive(Clone, Debug)]
+pub struct Sign1Head {
+    headers: Vec<(Value, Value)>,
+}
+
+impl Sign1Head {
+    /// Reads the head of a tagged COSE_Sign1 (RFC 9052 §4.2): tag, array and protected header, complete.
+    /// Nothing is known of what follows, and nothing is proved.
+    ///
+    /// # Errors
+    ///
+    /// [`CoseError`] if the bytes do not begin like that.
+    pub fn parse(begun: &[u8]) -> Result<Self, CoseError> {
+        let mut reader = Reader(begun);
+        if reader.head()? != (6, 18) {
+            return Err(CoseError::Malformed("tag 18"));
+        }
+        if reader.head()? != (4, 4) {
+            return Err(CoseError::Malformed("an array of four"));
+        }
+        let protected = reader.byte_string("the protected header as a byte string")?;
+        Ok(Self {
+            headers: parse_protected(protected)?,
+        })
+    }
+
+    /// `alg`, if present and an integer.
+    #[must_use]
+    pub fn alg(&self) -> Option<i64> {
+        self.int_header(1).and_then(integer)
+    }
+
+    /// `kid`, if present and a byte string.
+    #[must_use]
+    pub fn kid(&self) -> Option<&[u8]> {
+        self.int_header(4).and_then(Value::as_bytes).map(Vec::as_slice)
+    }
+
+    fn int_header(&self, label: i64) -> Option<&Value> {
+        let found = |(known, _): &&(Value, Value)| integer(known) == Some(label);
+        self.headers.iter().find(found).map(|(_, value)| value)
+    }
+}
+
 impl Sign1 {
     /// Reads a tagged COSE_Sign1 that fills `bytes` exactly.
     ///

@@ -80,6 +80,10 @@ impl CallerKind {
     }
 }
 
+/// Largest body of an endpoint that takes evidence, in bytes: strangers may send one, and evidence with its
+/// certificates has some tens of kilobytes.
+pub const EVIDENCE_BODY_BYTES_MAX: u32 = 384 * 1024;
+
 /// One row of an endpoint table.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Spec {
@@ -94,4 +98,12 @@ pub struct Spec {
     /// Runs first as a discarded pass on a snapshot, so that verdicts on evidence, signature
     /// checks and fresh RSA keys are ready when the writer runs it.
     pub prepare: bool,
+}
+
+impl Spec {
+    /// Whether callers may prove themselves by evidence: prepared, and open to nobody in particular.
+    #[must_use]
+    pub fn takes_evidence(&self) -> bool {
+        self.prepare && self.callers.contains(&CallerKind::Anonymous)
+    }
 }

@@ -111,6 +111,8 @@ framework_errors! {
     TransactionInvalid = 404,
     /// The path exists, the method does not.
     UnsupportedHttpVerb = 405,
+    /// The body arrives too slowly, or not in time.
+    RequestTimeout = 408,
     /// The body exceeds its limit.
     RequestBodyTooLarge = 413,
     /// The body has the wrong media type.
@@ -129,6 +131,8 @@ framework_errors! {
     ClockBehind = 503,
     /// The node's clock leapt ahead; nothing is written.
     ClockAhead = 503,
+    /// The node's memory for bodies is in use.
+    BodyMemoryExhausted = 503,
     /// Too many connections.
     SessionCapExhausted = 503,
 }

@@ -188,6 +188,9 @@ pub struct EndpointRow {
     /// Runs first as a discarded pass outside the writer.
     #[serde(default)]
     pub prepare: bool,
+    /// Largest body it takes, in bytes, if that is less than the node takes anyway.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body_bytes_max: Option<u32>,
 }
 /// Members decided that what was signed about the time is wrong. Runs admitted before this row was
 /// written have ended, and nonces minted before it are foreign.

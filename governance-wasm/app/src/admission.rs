@@ -184,10 +184,11 @@ pub(crate) fn admit(
     let contract: ContractId = call.id("contractId")?;
     proof::evidence(body)?;
     let run_id = named_run(call, body)?;
-    let alternatives = alternatives::of_contract(call, &contract)?;
     let proof = proof::verify(call, body, binding, |platform| {
+        let alternatives = alternatives::of_contract(call, &contract)?;
         Ok(alternatives::static_rule(&alternatives, platform))
     })?;
+    let alternatives = alternatives::of_contract(call, &contract)?;
     if let Some(nonce) = &proof.nonce {
         use_up(call, changes, &nonce.key)?;
     }

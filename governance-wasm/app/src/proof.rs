@@ -98,7 +98,7 @@ pub(crate) fn verify(
     let form = read_form(body, binding)?;
     let name = body.platform.as_deref().unwrap_or_default();
     let platform = Platform::from_name(name).ok_or_else(|| unsupported(name))?;
-    let nonce = read_nonce(call, body, || rule(platform))?;
+    let nonce = read_nonce(call, body)?;
     if nonce.is_some() && form.key_pem.is_none() {
         return Err(Refused::new(
             ErrorCode::EncryptionMissing,
@@ -116,8 +116,14 @@ pub(crate) fn verify(
                 format!("evidence does not verify: {reason}"),
             ),
         })?;
+    // What the request alone gives away comes before the first look at state, so that it is refused
+    // before the writer sees it (decision 58). Without a nonce there is no more than that.
+    if nonce.is_none() {
+        check_static(rule(platform)?)?;
+    }
     check_binding(call, &form, nonce.as_ref(), platform, &evidence)?;
     check_signature(call, body, &form, nonce.as_ref())?;
+    check_unused(call, nonce.as_ref())?;
     Ok(Proof {
         platform,
         evidence,
@@ -190,23 +196,24 @@ fn read_form(body: &Body, binding: Binding) -> Result<Form, Refused> {
     })
 }
 
-fn read_nonce(
-    call: &Call<'_>,
-    body: &Body,
-    rule: impl FnOnce() -> Result<StaticRule, Refused>,
-) -> Result<Option<FreshNonce>, Failure> {
+/// Evidence without a nonce is for contracts that take it.
+fn check_static(rule: StaticRule) -> Result<(), Refused> {
+    match rule {
+        StaticRule::Allowed => Ok(()),
+        StaticRule::NoPolicy => Err(Refused::new(
+            ErrorCode::VerifySnpAttestationFailed,
+            POLICY_MISSING,
+        )),
+        StaticRule::Refused => Err(Refused::new(
+            ErrorCode::NonceMissing,
+            "no alternative for this platform takes evidence without a nonce; get one by POST /attestation/nonce",
+        )),
+    }
+}
+
+fn read_nonce(call: &Call<'_>, body: &Body) -> Result<Option<FreshNonce>, Refused> {
     let Some(text) = body.nonce.as_deref().filter(|text| !text.is_empty()) else {
-        return match rule()? {
-            StaticRule::Allowed => Ok(None),
-            StaticRule::NoPolicy => Err(Refused::new(
-                ErrorCode::VerifySnpAttestationFailed,
-                POLICY_MISSING,
-            ).into()),
-            StaticRule::Refused => Err(Refused::new(
-                ErrorCode::NonceMissing,
-                "no alternative for this platform takes evidence without a nonce; get one by POST /attestation/nonce",
-            ).into()),
-        };
+        return Ok(None);
     };
     let invalid = |why: &str| Refused::new(ErrorCode::NonceInvalid, why.to_owned());
     let bytes = b64::decode(text).map_err(|_| invalid("the nonce is not base64"))?;
@@ -215,14 +222,23 @@ fn read_nonce(
         .check_nonce(&bytes)
         .map_err(|e| invalid(&e.to_string()))?;
     let key = format!("{expiry:013}-{}", hex::encode(&bytes));
-    if USED_NONCES.has(call.state, &key)? {
-        return Err(invalid("the nonce was used before; every request needs a new one").into());
-    }
     Ok(Some(FreshNonce {
         key,
         text: text.to_owned(),
         bytes: bytes.try_into().map_err(|_| invalid("a nonce has 32 bytes"))?,
     }))
+}
+
+/// Last of all, since it needs state.
+fn check_unused(call: &Call<'_>, nonce: Option<&FreshNonce>) -> Result<(), Failure> {
+    match nonce {
+        Some(nonce) if USED_NONCES.has(call.state, &nonce.key)? => Err(Refused::new(
+            ErrorCode::NonceInvalid,
+            "the nonce was used before; every request needs a new one",
+        )
+        .into()),
+        _ => Ok(()),
+    }
 }
 
 /// Report data must bind the key's text, and the nonce for this very service, or nothing else with

@@ -6,7 +6,7 @@
 //!
 //! Source: `ledger-host.md` §3.2.
 
-use crypto::cose::{Label, Sign1};
+use crypto::cose::{Label, Sign1, Sign1Head};
 use crypto::ecdsa::twin;
 use crypto::native::MSG_SERVICE;
 use crypto::x509::Certificate;
@@ -319,10 +319,30 @@ fn state_error(error: impl std::fmt::Display) -> AuthError {
 }
 
 /// The member that `kid` names: its hex id as text.
+/// Whether a message begins with the head of a COSE_Sign1 that names an active member as its signer.
+/// Proves nothing: ids are public. It only tells messages apart that cannot become a member's.
+#[must_use]
+pub fn head_names_active_member(state: &(impl Read + ?Sized), begun: &[u8]) -> bool {
+    let Ok(head) = Sign1Head::parse(begun) else {
+        return false;
+    };
+    let Some(signer) = head.kid().and_then(|kid| id_in(kid).ok()) else {
+        return false;
+    };
+    let active = MEMBER_INFO
+        .get(state, &signer)
+        .is_ok_and(|row| row.is_some_and(|row| row.0.status == MemberStatus::Active));
+    active && head.alg().is_some() && MEMBER_CERTS.has(state, &signer).unwrap_or(false)
+}
+
 fn signer_of(message: &Sign1) -> Result<MemberId, AuthError> {
     let kid = message
         .kid()
         .ok_or_else(|| AuthError::Malformed("the header kid is missing".into()))?;
+    id_in(kid)
+}
+
+fn id_in(kid: &[u8]) -> Result<MemberId, AuthError> {
     std::str::from_utf8(kid)
         .ok()
         .and_then(|text| text.parse().ok())

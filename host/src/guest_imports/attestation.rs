@@ -6,8 +6,8 @@ use ::attestation::{EVIDENCE_SIZE_MAX, Evidence, Rejected as NotGenuine, Verifie
 use crypto::native::{Native, random_bytes};
 use model::evidence::Platform;
 
-use super::Services;
 use super::nonce::NonceError as BadNonce;
+use super::{Services, costs};
 use crate::guests::CallState;
 use crate::guests::app_bindings::concordat::host::attestation::{Host, NonceError, Rejected, Verified};
 
@@ -21,6 +21,7 @@ impl Host for CallState {
         platform: String,
         evidence_json: Vec<u8>,
     ) -> wasmtime::Result<Result<Verified, Rejected>> {
+        self.pay(costs::EVIDENCE.of(evidence_json.len()))?;
         let Some(known) = Platform::from_name(&platform) else {
             return Ok(Err(Rejected::UnsupportedPlatform(platform)));
         };
@@ -35,12 +36,14 @@ impl Host for CallState {
     }
 
     fn mint_nonce(&mut self) -> wasmtime::Result<(Vec<u8>, u64)> {
+        self.pay(costs::NONCE.of(0))?;
         let epoch = self.epoch()?;
         let (nonce, expiry) = self.services.nonces()?.mint(random_bytes(), self.time_ms, epoch);
         Ok((nonce.to_vec(), expiry))
     }
 
     fn check_nonce(&mut self, nonce: Vec<u8>) -> wasmtime::Result<Result<u64, NonceError>> {
+        self.pay(costs::NONCE.of(nonce.len()))?;
         let epoch = self.epoch()?;
         let checked = self.services.nonces()?.check(&nonce, self.time_ms, epoch);
         Ok(checked.map_err(|error| match error {
@@ -51,10 +54,12 @@ impl Host for CallState {
     }
 
     fn service_id(&mut self) -> wasmtime::Result<Vec<u8>> {
+        self.pay(costs::SETTING.of(0))?;
         Ok(self.services.service()?.0.0.to_vec())
     }
 
     fn insecure_virtual(&mut self) -> wasmtime::Result<bool> {
+        self.pay(costs::SETTING.of(0))?;
         Ok(self.services.settings.insecure_virtual)
     }
 }

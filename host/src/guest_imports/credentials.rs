@@ -8,6 +8,7 @@ use crypto::pem;
 use crypto::spki::{KeyKind, public_key_from_pem, spki_key_kind};
 use crypto::x509::Certificate as ParsedCertificate;
 
+use super::costs;
 use crate::guests::constitution_bindings::concordat::host::credentials::{
     Certificate, Host, Route, RsaKey, TokenKey,
 };
@@ -18,6 +19,7 @@ const JWK_BYTES_MAX: usize = 64 * 1024;
 
 impl Host for CallState {
     fn read_certificate(&mut self, pem: String) -> wasmtime::Result<Result<Certificate, String>> {
+        self.pay(costs::READ_CERTIFICATE.of(pem.len()))?;
         Ok(ParsedCertificate::from_pem(&pem)
             .map_err(|e| e.to_string())
             .map(|certificate| Certificate {
@@ -37,6 +39,7 @@ impl Host for CallState {
     }
 
     fn read_rsa_key(&mut self, public_key_pem: String) -> wasmtime::Result<Result<RsaKey, String>> {
+        self.pay(costs::READ_KEY.of(public_key_pem.len()))?;
         let spki = public_key_from_pem(&public_key_pem).map_err(|e| e.to_string());
         Ok(spki.and_then(|spki| {
             Ok(RsaKey {
@@ -47,6 +50,7 @@ impl Host for CallState {
     }
 
     fn read_token_key(&mut self, jwk_json: String) -> wasmtime::Result<Result<TokenKey, String>> {
+        self.pay(costs::READ_JWK.of(jwk_json.len()))?;
         if jwk_json.len() > JWK_BYTES_MAX {
             return Ok(Err(format!("the key has more than {JWK_BYTES_MAX} bytes")));
         }
@@ -62,6 +66,7 @@ impl Host for CallState {
         &mut self,
         component: Vec<u8>,
     ) -> wasmtime::Result<Result<(String, Vec<Route>), String>> {
+        self.pay(costs::INSPECT.of(component.len()))?;
         let inspected = inspect_application(&self.services.loader, &self.services, &component);
         if let Err(busy @ LoadError::Busy(_)) = inspected {
             // Not an answer about the component: the call as a whole has to be tried again.
@@ -85,6 +90,7 @@ impl Host for CallState {
     }
 
     fn inspect_constitution(&mut self, component: Vec<u8>) -> wasmtime::Result<Result<String, String>> {
+        self.pay(costs::INSPECT.of(component.len()))?;
         let inspected = inspect_constitution(&self.services.loader, &component);
         Ok(inspected
             .map(|digest| digest.to_string())

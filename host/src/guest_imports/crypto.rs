@@ -14,6 +14,7 @@ use model::tables::APP_KEYS;
 use wasmtime::component::Resource;
 use zeroize::Zeroizing;
 
+use super::costs;
 use crate::guests::app_bindings::concordat::host::crypto::{CryptoError, Host, KeyKind, SignatureAlg};
 use crate::guests::{CallState, Pass, Reader, Writer};
 
@@ -106,7 +107,7 @@ impl CallState {
     }
 
     /// A key that this transaction can see. Reading an RSA key checks it, which takes longer than
-    /// signing with it; so a key that was read is kept, by the digest of its row.
+    /// signing with it; so a key that was read is kept, by its name and the digest of its row.
     fn named_key(&mut self, name: &str) -> wasmtime::Result<Option<Arc<NamedKey>>> {
         let row = self
             .transaction()?
@@ -114,13 +115,13 @@ impl CallState {
         let Some(row) = row else { return Ok(None) };
         let der = Zeroizing::new(row.0);
         let digest = crypto::sha256(&der);
-        if let Some(key) = self.services.named_keys.get(&digest) {
+        if let Some(key) = self.services.named_keys.get(name, &digest) {
             return Ok(Some(key));
         }
         let key = NamedKey::from_pkcs8(&der)
             .map(Arc::new)
             .ok_or_else(|| wasmtime::format_err!("the stored key {name} cannot be read"))?;
-        self.services.named_keys.put(digest, Arc::clone(&key));
+        self.services.named_keys.put(name, digest, Arc::clone(&key));
         Ok(Some(key))
     }
 }
@@ -132,6 +133,10 @@ impl Host for CallState {
         name: String,
         kind: KeyKind,
     ) -> wasmtime::Result<Result<String, CryptoError>> {
+        self.pay(match kind {
+            KeyKind::Rsa3072 => costs::MAKE_RSA.of(name.len()),
+            KeyKind::EcP256 | KeyKind::EcP384 => costs::MAKE_EC.of(name.len()),
+        })?;
         if let Err(error) = check_name(&name) {
             return Ok(Err(error));
         }
@@ -144,6 +149,8 @@ impl Host for CallState {
         self.transaction()?.with_context(Context::Host, |tx| {
             kv::Write::put(tx, APP_KEYS.name(), name.as_bytes(), &der)
         })?;
+        // Whatever becomes of this transaction: the key that was here is read again if it stays.
+        self.services.named_keys.forget(&name);
         let public_pem = key.public_pem();
         if let (Pass::Prepare, NamedKey::Rsa(key)) = (self.pass, key) {
             let input = crypto::sha256_parts(&[&self.request.0, name.as_bytes()]);
@@ -153,11 +160,13 @@ impl Host for CallState {
     }
 
     fn forget(&mut self, _: Resource<Writer>, name: String) -> wasmtime::Result<Result<(), CryptoError>> {
+        self.pay(costs::REMOVE.of(name.len()))?;
         let known = self.transaction()?.with_context(Context::Host, |tx| {
             let known = APP_KEYS.has(tx, &name)?;
             APP_KEYS.remove(tx, &name)?;
             Ok::<_, kv::TableError>(known)
         })?;
+        self.services.named_keys.forget(&name);
         Ok(if known {
             Ok(())
         } else {
@@ -172,6 +181,7 @@ impl Host for CallState {
         alg: SignatureAlg,
         message: Vec<u8>,
     ) -> wasmtime::Result<Result<Vec<u8>, CryptoError>> {
+        self.pay(costs::SIGN.of(message.len()))?;
         let key = self.named_key(&name)?;
         Ok(key
             .ok_or(CryptoError::NoSuchKey)
@@ -183,6 +193,7 @@ impl Host for CallState {
         _: Resource<Reader>,
         name: String,
     ) -> wasmtime::Result<Result<String, CryptoError>> {
+        self.pay(costs::NAMED_KEY.of(name.len()))?;
         let key = self.named_key(&name)?;
         Ok(key.map(|key| key.public_pem()).ok_or(CryptoError::NoSuchKey))
     }
@@ -192,6 +203,7 @@ impl Host for CallState {
         recipient_pem: String,
         plain: Vec<u8>,
     ) -> wasmtime::Result<Result<Vec<u8>, CryptoError>> {
+        self.pay(costs::WRAP.of(plain.len().saturating_add(recipient_pem.len())))?;
         let plain = Zeroizing::new(plain);
         if plain.len() > WRAP_BYTES_MAX {
             return Ok(Err(malformed(format_args!(
@@ -208,6 +220,7 @@ impl Host for CallState {
         message: Vec<u8>,
         signature: Vec<u8>,
     ) -> wasmtime::Result<Result<bool, CryptoError>> {
+        self.pay(costs::VERIFY.of(message.len().saturating_add(public_key_pem.len())))?;
         let spki = match spki_from_public_key_pem(&public_key_pem) {
             Ok(spki) => spki,
             Err(error) => return Ok(Err(malformed(error))),
@@ -240,6 +253,7 @@ impl Host for CallState {
     }
 
     fn rsa_bits(&mut self, public_key_pem: String) -> wasmtime::Result<Result<u32, CryptoError>> {
+        self.pay(costs::READ_KEY.of(public_key_pem.len()))?;
         let spki = spki_from_public_key_pem(&public_key_pem);
         Ok(spki
             .and_then(|spki| spki_key_kind(&spki))
@@ -254,15 +268,18 @@ impl Host for CallState {
         &mut self,
         public_key_pem: String,
     ) -> wasmtime::Result<Result<(Vec<u8>, Vec<u8>), CryptoError>> {
+        self.pay(costs::READ_KEY.of(public_key_pem.len()))?;
         let spki = spki_from_public_key_pem(&public_key_pem);
         Ok(spki.and_then(|spki| rsa_components(&spki)).map_err(malformed))
     }
 
     fn sha256(&mut self, message: Vec<u8>) -> wasmtime::Result<Vec<u8>> {
+        self.pay(costs::DIGEST.of(message.len()))?;
         Ok(crypto::sha256(&message).0.to_vec())
     }
 
     fn random(&mut self, length: u32) -> wasmtime::Result<Vec<u8>> {
+        self.pay(costs::RANDOM.of(length as usize))?;
         if length > RANDOM_BYTES_MAX {
             return Err(wasmtime::format_err!(
                 "at most {RANDOM_BYTES_MAX} random bytes a call"

@@ -7,6 +7,7 @@
 use kv::{Read as _, Write as _};
 use wasmtime::component::Resource;
 
+use super::costs;
 use crate::guests::app_bindings::concordat::host::kv::{
     Denied, Entry, Host, HostReader, HostWriter, TxId, Versioned,
 };
@@ -35,7 +36,11 @@ impl HostReader for CallState {
         table: String,
         key: Vec<u8>,
     ) -> wasmtime::Result<Result<Option<Versioned>, Denied>> {
+        self.pay(costs::GET.of(key.len()))?;
         let row = self.transaction()?.get(&table, &key);
+        if let Ok(Some(row)) = &row {
+            self.pay(costs::GET.bytes(row.value.len()))?;
+        }
         Ok(row.map_err(denied).map(|row| {
             row.map(|row| Versioned {
                 value: row.value,
@@ -52,7 +57,11 @@ impl HostReader for CallState {
         after: Option<Vec<u8>>,
         limit: u32,
     ) -> wasmtime::Result<Result<Vec<Entry>, Denied>> {
+        self.pay(costs::SCAN.of(prefix.len()))?;
         let rows = self.transaction()?.scan(&table, &prefix, after.as_deref(), limit);
+        for row in rows.iter().flatten() {
+            self.pay(costs::ROW.of(row.key.len().saturating_add(row.value.len())))?;
+        }
         let entry = |row: kv::Entry<Vec<u8>, Vec<u8>>| Entry {
             key: row.key,
             value: row.value,
@@ -76,6 +85,7 @@ impl HostWriter for CallState {
         key: Vec<u8>,
         value: Vec<u8>,
     ) -> wasmtime::Result<Result<(), Denied>> {
+        self.pay(costs::PUT.of(key.len().saturating_add(value.len())))?;
         Ok(self.transaction()?.put(&table, &key, &value).map_err(denied))
     }
 
@@ -85,6 +95,7 @@ impl HostWriter for CallState {
         table: String,
         key: Vec<u8>,
     ) -> wasmtime::Result<Result<(), Denied>> {
+        self.pay(costs::REMOVE.of(key.len()))?;
         Ok(self.transaction()?.remove(&table, &key).map_err(denied))
     }
 

@@ -44,6 +44,43 @@ impl<V: Clone> Memo<V> {
     }
 }
 
+/// What was read of named rows, one for each name: another row of the name takes the place of what was
+/// kept, so that a secret which was replaced does not stay in memory.
+pub(crate) struct NamedMemo<V> {
+    entries_max: usize,
+    entries: Mutex<VecDeque<(String, Digest, V)>>,
+}
+
+impl<V: Clone> NamedMemo<V> {
+    pub(crate) const fn new(entries_max: usize) -> Self {
+        Self {
+            entries_max,
+            entries: Mutex::new(VecDeque::new()),
+        }
+    }
+
+    /// What was read of the row with this digest.
+    pub(crate) fn get(&self, name: &str, row: &Digest) -> Option<V> {
+        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = entries.iter().find(|(known, ..)| known == name)?;
+        (known.1 == *row).then(|| known.2.clone())
+    }
+
+    pub(crate) fn put(&self, name: &str, row: Digest, value: V) {
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        entries.retain(|(known, ..)| known != name);
+        if entries.len() >= self.entries_max {
+            entries.pop_front();
+        }
+        entries.push_back((name.to_owned(), row, value));
+    }
+
+    pub(crate) fn forget(&self, name: &str) {
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        entries.retain(|(known, ..)| known != name);
+    }
+}
+
 /// Keys kept at a time; each is one prepared request whose real call has not come yet.
 const KEYS_MAX: usize = 64;
 
@@ -87,6 +124,29 @@ mod tests {
             memo.put(digest(n), n);
         }
         assert_eq!([0, 1, 2].map(|n| memo.get(&digest(n))), [None, Some(1), Some(2)]);
+    }
+
+    #[test]
+    fn a_replaced_named_key_leaves_memory() {
+        let memo = NamedMemo::new(2);
+        let held = std::sync::Arc::new(());
+        let row = |n: u8| Digest([n; 32]);
+        memo.put("a", row(1), std::sync::Arc::clone(&held));
+        assert!(memo.get("a", &row(1)).is_some() && memo.get("a", &row(2)).is_none());
+        memo.put("a", row(2), std::sync::Arc::default());
+        assert_eq!(std::sync::Arc::strong_count(&held), 1, "replaced and still there");
+        memo.put("b", row(3), std::sync::Arc::clone(&held));
+        memo.forget("b");
+        assert_eq!(
+            std::sync::Arc::strong_count(&held),
+            1,
+            "forgotten and still there"
+        );
+        memo.put("c", row(4), std::sync::Arc::clone(&held));
+        for name in ["d", "e"] {
+            memo.put(name, row(5), std::sync::Arc::default());
+        }
+        assert_eq!(std::sync::Arc::strong_count(&held), 1, "the oldest goes first");
     }
 
     #[test]

@@ -23,6 +23,9 @@ pub(crate) enum Pass {
     Prepare,
 }
 
+/// How a failure names fuel.
+pub(super) const FUEL: &str = "fuel";
+
 /// What a guest's imports work on. It lives for one call.
 pub(crate) struct CallState {
     /// `None` for calls that see no state: listing endpoints.
@@ -33,7 +36,11 @@ pub(crate) struct CallState {
     pub(crate) request: Digest,
     /// Service time of the request, Unix milliseconds: one call has one time.
     pub(crate) time_ms: u64,
+    /// The guest has looked at state, changed it, or used a named key.
+    pub(crate) saw_state: bool,
     limiter: Limiter,
+    /// What is left for the host's work on behalf of the guest.
+    host_fuel: u64,
 }
 
 impl CallState {
@@ -44,8 +51,20 @@ impl CallState {
             pass: Pass::Real,
             request: Digest::ZERO,
             time_ms: 0,
+            saw_state: false,
             limiter: Limiter::default(),
+            host_fuel: FUEL_PER_CALL,
         }
+    }
+
+    /// Pays for work that the host is about to do for the guest.
+    ///
+    /// # Errors
+    ///
+    /// Out of fuel, like an instruction that cannot be paid for.
+    pub(crate) fn pay(&mut self, cost: u64) -> wasmtime::Result<()> {
+        self.host_fuel = self.host_fuel.checked_sub(cost).ok_or(Trap::OutOfFuel)?;
+        Ok(())
     }
 
     pub(crate) fn of_request(mut self, pass: Pass, request: Digest) -> Self {
@@ -61,12 +80,19 @@ impl CallState {
 
     /// The transaction that last reset service time: what was minted before it is foreign.
     pub(crate) fn epoch(&mut self) -> wasmtime::Result<u64> {
-        let row = SERVICE_TIME_RESET.get_versioned(self.transaction()?, &Singleton)?;
+        // No look at state in the sense of decision 58: it only ever grows, so what is foreign here is
+        // foreign on the writer.
+        let transaction = self
+            .transaction
+            .as_mut()
+            .ok_or_else(|| wasmtime::format_err!("this call sees no state"))?;
+        let row = SERVICE_TIME_RESET.get_versioned(transaction, &Singleton)?;
         Ok(row.map_or(0, |row| row.version.seqno))
     }
 
     /// The transaction; a trap for a guest that reads state where there is none.
     pub(crate) fn transaction(&mut self) -> wasmtime::Result<&mut Transaction> {
+        self.saw_state = true;
         self.transaction
             .as_mut()
             .ok_or_else(|| wasmtime::format_err!("this call sees no state"))
@@ -83,16 +109,29 @@ pub(crate) fn writer() -> Resource<Writer> {
     Resource::new_own(1)
 }
 
-/// Runs `call` in a fresh store and gives its result with the transaction.
+/// Runs `call` in a fresh store with the fuel of a whole call; gives its result with the state.
 pub(crate) fn run<R>(
     engine: &Engine,
     state: CallState,
     call: impl FnOnce(&mut Store<CallState>) -> wasmtime::Result<R>,
-) -> Result<(Option<Transaction>, R), GuestFailure> {
+) -> Result<(CallState, R), GuestFailure> {
+    run_with(FUEL_PER_CALL, engine, state, call)
+}
+
+/// The same with so much fuel, for instructions and, once more, for what the host does on behalf of
+/// the guest.
+pub(crate) fn run_with<R>(
+    fuel: u64,
+    engine: &Engine,
+    state: CallState,
+    call: impl FnOnce(&mut Store<CallState>) -> wasmtime::Result<R>,
+) -> Result<(CallState, R), GuestFailure> {
+    let mut state = state;
+    state.host_fuel = fuel;
     let mut store = Store::new(engine, state);
     store.limiter(|state| &mut state.limiter);
     store
-        .set_fuel(FUEL_PER_CALL)
+        .set_fuel(fuel)
         .map_err(|e| GuestFailure::Trap(format!("{e:#}")))?;
     let context = store.data().transaction.as_ref().map(Transaction::context);
     let ticks = match context {
@@ -103,7 +142,7 @@ pub(crate) fn run<R>(
     };
     store.set_epoch_deadline(ticks);
     match call(&mut store) {
-        Ok(result) => Ok((store.into_data().transaction, result)),
+        Ok(result) => Ok((store.into_data(), result)),
         Err(error) => Err(classify(&error, store.data().limiter.refused)),
     }
 }
@@ -118,7 +157,7 @@ fn classify(error: &wasmtime::Error, refused_growth: bool) -> GuestFailure {
         return GuestFailure::Busy(what.clone());
     }
     match error.downcast_ref::<Trap>() {
-        Some(Trap::OutOfFuel) => GuestFailure::Limit("fuel".to_owned()),
+        Some(Trap::OutOfFuel) => GuestFailure::Limit(FUEL.to_owned()),
         Some(Trap::Interrupt) => GuestFailure::Busy("time".to_owned()),
         _ if error.is::<wasmtime::PoolConcurrencyLimitError>() => {
             GuestFailure::Busy("too many calls at a time".to_owned())

@@ -11,6 +11,11 @@ use wasmtime::{
 
 /// Instructions that one call may execute, in the engine's units.
 pub(super) const FUEL_PER_CALL: u64 = 2_000_000_000;
+/// What a query may use on the thread that read it: about a millisecond at most, as a TLS handshake
+/// takes there. What needs more begins again on a thread of its own.
+pub(super) const FUEL_OF_A_MOMENT: u64 = 2_000_000;
+/// What a component may use to list its endpoints.
+pub(super) const FUEL_OF_A_LIST: u64 = 50_000_000;
 /// Linear memory of one instance, in bytes.
 pub(super) const MEMORY_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Stack of one call, in bytes.

@@ -7,6 +7,8 @@
     reason = "tests; each file uses its part"
 )]
 
+pub(crate) mod echo;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -89,13 +91,29 @@ impl Peer {
         identity: Option<CertifiedKey>,
         protocols: &[&[u8]],
     ) -> std::io::Result<TlsStream<TcpStream>> {
-        self.connect_by(identity, protocols, &[&rustls::version::TLS13])
-            .await
+        let tls13 = &[&rustls::version::TLS13];
+        self.connect_as([127, 0, 0, 1], identity, protocols, tls13).await
     }
 
     /// A connection under these versions of TLS.
     pub(crate) async fn connect_by(
         &self,
+        identity: Option<CertifiedKey>,
+        protocols: &[&[u8]],
+        versions: &[&'static rustls::SupportedProtocolVersion],
+    ) -> std::io::Result<TlsStream<TcpStream>> {
+        self.connect_as([127, 0, 0, 1], identity, protocols, versions)
+            .await
+    }
+
+    /// From another address of this machine: 127.0.0.0/8 is all its own.
+    pub(crate) async fn connect_from(&self, from: [u8; 4]) -> std::io::Result<TlsStream<TcpStream>> {
+        self.connect_as(from, None, &[], &[&rustls::version::TLS13]).await
+    }
+
+    async fn connect_as(
+        &self,
+        from: [u8; 4],
         identity: Option<CertifiedKey>,
         protocols: &[&[u8]],
         versions: &[&'static rustls::SupportedProtocolVersion],
@@ -111,7 +129,9 @@ impl Peer {
             Some(identity) => builder.with_client_cert_resolver(Arc::new(Always(Arc::new(identity)))),
         };
         config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
-        let stream = TcpStream::connect(self.address).await?;
+        let socket = tokio::net::TcpSocket::new_v4()?;
+        socket.bind(SocketAddr::from((from, 0)))?;
+        let stream = socket.connect(self.address).await?;
         let name = ServerName::try_from("localhost").unwrap();
         TlsConnector::from(Arc::new(config)).connect(name, stream).await
     }

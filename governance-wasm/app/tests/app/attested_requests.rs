@@ -99,3 +99,99 @@ fn forms_that_name_no_service_are_not_accepted_beside_a_nonce() {
         assert!(!refused.wrote);
     }
 }
+
+/// What strangers can send as often as they like: the host answers it before the writer sees it.
+#[test]
+fn what_the_request_alone_gives_away_is_refused_without_a_look_at_state() {
+    let (mut world, pod, secret) = world_with_secret();
+    let nonce = world.nonce();
+    let service = crate::host::SERVICE;
+    let good = body(&pod, &nonce, report_data_for(&service, &pod.pem, Some(&nonce)));
+    let with = |field: &str, value: JsonValue| {
+        let mut body = good.clone();
+        body[field] = value;
+        body
+    };
+    let mut forged = nonce.clone();
+    forged[31] ^= 1;
+    let junk: Vec<u8> = [b"[".as_slice(), &b"0,".repeat(1000)].concat();
+    let cases: Vec<(&str, Vec<u8>, u16, &str)> = vec![
+        ("junk", junk, 400, "InvalidInput"),
+        (
+            "no evidence",
+            json!({"junk": vec![0; 1000]}).to_string().into(),
+            400,
+            "AttestationMissing",
+        ),
+        (
+            "key not base64",
+            with("encrypt", json!({"publicKey": "*"})).to_string().into(),
+            400,
+            "InvalidInput",
+        ),
+        (
+            "no key",
+            with("encrypt", JsonValue::Null).to_string().into(),
+            400,
+            "EncryptionMissing",
+        ),
+        (
+            "platform",
+            with("platform", json!("x")).to_string().into(),
+            400,
+            "UnsupportedPlatform",
+        ),
+        (
+            "nonce not base64",
+            with("nonce", json!("*")).to_string().into(),
+            400,
+            "NonceInvalid",
+        ),
+        (
+            "nonce of nobody",
+            with("nonce", json!(b64::encode(&forged))).to_string().into(),
+            400,
+            "NonceInvalid",
+        ),
+        (
+            "evidence",
+            with("attestation", json!({"x": 1})).to_string().into(),
+            400,
+            "VerifySnpAttestationFailed",
+        ),
+        (
+            "evidence and no nonce",
+            json!({"platform": "virtual", "attestation": {"x": 1}, "encrypt": pod.key_field()})
+                .to_string()
+                .into(),
+            400,
+            "VerifySnpAttestationFailed",
+        ),
+        (
+            "another's report data",
+            body(&pod, &nonce, [0; 64]).to_string().into(),
+            400,
+            "ReportDataMismatch",
+        ),
+    ];
+    for (what, sent, status, code) in cases {
+        let refused = world.call(&Caller::Anonymous, "POST", &secret, &sent);
+        refused.is(status, code);
+        assert!(
+            !refused.looked && !refused.wrote,
+            "{what}: the writer would see it"
+        );
+    }
+    let target = "/contracts/c1/events?id=x";
+    let mut event = body(&pod, &nonce, report_data_for(&service, &pod.pem, Some(&nonce)));
+    event = world.sign(event, &pod, "PUT", target, &json!({"message": "m"}));
+    event["data"] = json!(b64::encode(b"{}"));
+    let refused = world.call(&Caller::Anonymous, "PUT", target, event.to_string().as_bytes());
+    refused.is(400, "SignatureMismatch");
+    assert!(!refused.looked);
+    // And what does need state is the writer's: this one used its nonce up.
+    world.post(&Caller::Anonymous, &secret, good.clone()).ok();
+    let again = world.post(&Caller::Anonymous, &secret, good);
+    again.is(400, "NonceInvalid");
+    assert!(again.looked);
+}

@@ -81,6 +81,8 @@ struct Transaction {
     writes: RefCell<WriteSet>,
     id: TxId,
     context: Context,
+    /// Whether anything was read.
+    looked: std::cell::Cell<bool>,
 }
 
 impl Transaction {
@@ -109,6 +111,7 @@ impl Transaction {
 
 impl Read for Transaction {
     fn get(&self, table: &str, key: &[u8]) -> Result<Option<Versioned<Vec<u8>>>, Denied> {
+        self.looked.set(true);
         self.check(table, false)?;
         let store = self.merged();
         Ok(store.get(table, key).map(|row| Versioned {
@@ -124,6 +127,7 @@ impl Read for Transaction {
         after: Option<&[u8]>,
         limit: u32,
     ) -> Result<Vec<RawEntry>, Denied> {
+        self.looked.set(true);
         self.check(table, false)?;
         let store = self.merged();
         let rows = store.scan(table, prefix, after).take(limit as usize);
@@ -163,6 +167,8 @@ impl Write for Writer<'_> {
 /// An answer.
 #[derive(Debug)]
 pub struct Answer {
+    /// Whether state was looked at for it: if not, the host gives a refusal from the discarded pass.
+    pub looked: bool,
     pub status: u16,
     pub json: JsonValue,
     pub tx: TxId,
@@ -228,6 +234,7 @@ impl World {
             writes: RefCell::default(),
             id,
             context,
+            looked: std::cell::Cell::default(),
         };
         change(&mut Writer(&transaction));
         self.store.apply(id, &transaction.writes.into_inner());
@@ -443,6 +450,7 @@ impl World {
             writes: RefCell::default(),
             id,
             context,
+            looked: std::cell::Cell::default(),
         };
         let prefix = format!("{contract}/");
         let rows = RELEASES.rows_with_prefix(&state, prefix.as_bytes()).unwrap();
@@ -469,6 +477,7 @@ impl World {
             writes: RefCell::default(),
             id,
             context: if update { Context::Update } else { Context::Query },
+            looked: std::cell::Cell::default(),
         };
         let request = Request {
             endpoint,
@@ -483,6 +492,7 @@ impl World {
             committed,
         };
         let reply = governance_app::answer(&transaction, &mut Writer(&transaction), &self.host, &request);
+        let looked = transaction.looked.get();
         let writes = transaction.writes.into_inner();
         let commit = (reply.status < 400 || reply.commit_on_error) && !writes.is_empty();
         if commit {
@@ -491,6 +501,7 @@ impl World {
         }
         let json = serde_json::from_slice(&reply.body).unwrap_or(JsonValue::Null);
         Answer {
+            looked,
             status: reply.status,
             json,
             tx: id,

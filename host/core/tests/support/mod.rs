@@ -295,6 +295,7 @@ fn apply(tx: &mut Transaction, action: &RawAction) -> Result<(), String> {
                 component: digest,
                 export: 7,
                 prepare: false,
+                body_bytes_max: None,
             };
             tables::ENDPOINTS.put(tx, &ROUTE.to_owned(), &Json(row)).unwrap();
         }
