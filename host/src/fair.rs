@@ -160,6 +160,18 @@ mod tests {
     }
 
     #[test]
+    fn a_crowd_that_has_gone_leaves_few_lanes_behind() {
+        for (crowd, kept) in [(SPARE_MAX, SPARE_MAX), (SPARE_MAX + 1, SPARE_MAX)] {
+            let mut queue = FairQueue::new(1000);
+            for number in 0..crowd {
+                queue.offer(asker(number as u8), 1);
+            }
+            drained(&mut queue);
+            assert_eq!(queue.spare.len(), kept);
+        }
+    }
+
+    #[test]
     fn who_may_not_go_now_keeps_his_turn() {
         let mut queue = FairQueue::new(10);
         queue.offer(asker(1), 1);

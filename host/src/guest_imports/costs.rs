@@ -1,6 +1,5 @@
 //! What the host's work on behalf of a guest costs, by kind and by bytes, in the units of instructions
-//! (decision 79): some two thousand to a microsecond, measured on the machine of `docs/benchmarks.md`
-//! and rounded up.
+//! (decision 79): some two thousand to a microsecond. These are estimates of what such work takes, rounded up.
 //!
 //! A cost never depends on what is remembered between calls: the same call ends at the same place on every
 //! machine, whatever its memos hold. Nothing that a guest can ask for is free.

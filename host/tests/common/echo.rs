@@ -10,6 +10,7 @@ use host::config::LimitsConfig;
 use host::https::{Answer, Door, PeerCertificate, Request, Standing, serve};
 use host::tls::{NodeTls, server_config};
 use host_core::Reply;
+use model::endpoint::EVIDENCE_BODY_BYTES_MAX;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -44,7 +45,7 @@ struct Doorkeeper;
 
 impl Door for Doorkeeper {
     fn body_bytes_max(&self, _: &http::Method, path: &str) -> Option<usize> {
-        (path == "/app/evidence").then_some(384 * 1024)
+        (path == "/app/evidence").then_some(EVIDENCE_BODY_BYTES_MAX as usize)
     }
 
     fn standing(&self, _: &PeerCertificate) -> Standing {
