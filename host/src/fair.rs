@@ -164,7 +164,7 @@ mod tests {
         for (crowd, kept) in [(SPARE_MAX, SPARE_MAX), (SPARE_MAX + 1, SPARE_MAX)] {
             let mut queue = FairQueue::new(1000);
             for number in 0..crowd {
-                queue.offer(asker(number as u8), 1);
+                queue.offer(asker(u8::try_from(number).unwrap()), 1);
             }
             drained(&mut queue);
             assert_eq!(queue.spare.len(), kept);

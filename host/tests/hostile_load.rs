@@ -123,10 +123,7 @@ async fn forged_heads_of_members_take_no_more_than_their_address_has() {
     };
     tokio::time::timeout(NEVER, refused).await.expect("never full");
     let mut member = echo.from(OTHERS).await;
-    member
-        .write_all(&post(path, cose, &large))
-        .await
-        .unwrap();
+    member.write_all(&post(path, cose, &large)).await.unwrap();
     let served = answer(&mut member).await;
     assert!(served.starts_with("HTTP/1.1 200"), "{served}");
     drop(held);

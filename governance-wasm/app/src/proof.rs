@@ -92,7 +92,7 @@ pub(crate) fn verify(
     call: &Call<'_>,
     body: &Body,
     binding: Binding,
-    rule: impl FnOnce(Platform) -> Result<StaticRule, Refused>,
+    rule: impl FnOnce(Platform) -> Result<StaticRule, Failure>,
 ) -> Result<Proof, Failure> {
     let attestation = evidence(body)?;
     let form = read_form(body, binding)?;
