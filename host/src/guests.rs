@@ -522,6 +522,7 @@ mod tests {
                 mode: app::Mode::Query,
                 callers: vec!["no_auth".to_owned()],
                 prepare: false,
+                body_bytes_max: None,
             };
             routes(Digest::ZERO, (0..count).map(endpoint).collect()).map(|routes| routes.len())
         };

@@ -200,6 +200,18 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_most_wait_and_one_more_is_refused() {
+        let turns = Turns::with(1, 1, WAITING_MAX);
+        let running = turns.turn(asker(0)).await.ok().unwrap();
+        let mut waiting: Vec<_> = (0..WAITING_MAX).map(|_| Box::pin(turns.turn(asker(0)))).collect();
+        for one in &mut waiting {
+            assert!(polled(one.as_mut()).is_none());
+        }
+        assert!(matches!(turns.turn(asker(0)).await, Err(Unavailable::QueueFull)));
+        drop(running);
+    }
+
+    #[tokio::test]
     async fn one_asker_never_has_more_than_his_share() {
         let turns = Turns::with(4, 2, 8);
         let mut held = Vec::new();
