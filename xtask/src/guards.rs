@@ -120,11 +120,7 @@ fn run_tests(tree: &Path, build: &Path, package: &str, tests: &BTreeSet<&str>) -
         .args(["nextest", "run", "--cargo-profile", "release", "--no-fail-fast"])
         .args(["--status-level", "none", "--final-status-level", "fail"])
         .args(["--failure-output", "never", "--cargo-quiet"])
-        .args([
-            "--workspace",
-            "-E",
-            &format!("package(={package}) and ({filter})"),
-        ])
+        .args(["-p", package, "-E", &filter])
         .current_dir(tree)
         .env("CARGO_TARGET_DIR", build)
         .env("RUSTFLAGS", "--cap-lints=warn")
