@@ -35,9 +35,17 @@ fn step(name: &str, command: &mut Command) -> Result<()> {
     run(command)
 }
 
-/// Licences, bans and sources. Advisories need a database from outside the registries and are left
-/// to the people who bump dependencies.
+/// Licences, bans and sources. Advisories need a database from outside the registries, and change
+/// while the code does not: [`crate::advisories`].
 fn deny() -> Result<()> {
+    let mut check = cargo_deny()?;
+    check.args(["deny", "--locked", "check", "bans", "licenses", "sources"]);
+    step("dependency rules", &mut check)
+}
+
+/// `cargo-deny` of the right version, in the checkout, with every package of the lock file at hand,
+/// also those of other platforms, so that it needs no network.
+pub(crate) fn cargo_deny() -> Result<Command> {
     let tools = target().join("tools");
     let installed = tools.join("bin/cargo-deny");
     let right = Command::new(&installed)
@@ -58,11 +66,8 @@ fn deny() -> Result<()> {
         ]);
         run(install.arg(&tools))?;
     }
-    // Every package of the lock file, also those of other platforms, so that the check needs no network.
     step("packages", &mut cargo(&["fetch", "--locked", "--quiet"]))?;
-    let mut check = Command::new(installed);
-    check
-        .args(["deny", "--locked", "check", "bans", "licenses", "sources"])
-        .current_dir(crate::workspace::root());
-    step("dependency rules", &mut check)
+    let mut command = Command::new(installed);
+    command.current_dir(crate::workspace::root());
+    Ok(command)
 }

@@ -6,6 +6,7 @@
     reason = "commands report on standard output, and their numbers are our own"
 )]
 
+mod advisories;
 mod bench;
 mod ci;
 mod cli;
@@ -110,6 +111,12 @@ enum Command {
     Documents,
     /// Formatting, lints, documentation and dependency rules.
     Ci,
+    /// Looks whether a dependency has a known advisory.
+    Advisories {
+        /// A copy of the RustSec advisory database; fetched if not given.
+        #[arg(long)]
+        database: Option<PathBuf>,
+    },
 }
 
 fn sandbox(plan: &sandbox::Plan) -> Result<()> {
@@ -155,5 +162,6 @@ fn main() -> Result<()> {
         Command::Guards { named, lot, seed } => guards::guards(&guards::Wanted { named, lot, seed }),
         Command::Documents => documents::write(),
         Command::Ci => ci::ci(),
+        Command::Advisories { database } => advisories::advisories(database.as_deref()),
     }
 }
