@@ -10,7 +10,7 @@ use serde_json::{Value as JsonValue, json};
 
 use crate::answer::{Answer, Failure};
 use crate::governance::propose;
-use crate::session::{Session, read_text};
+use crate::session::{Session, list, read_text};
 
 #[derive(Subcommand)]
 pub(crate) enum ContractCommand {
@@ -73,7 +73,7 @@ pub(crate) async fn run(command: ContractCommand, session: &Session) -> Result<A
             Ok(Answer::new(json!({ "id": id, "version": version }), text))
         }
         ContractCommand::Show { id } => Ok(Answer::tree(read(&connection, &id).await?)),
-        ContractCommand::List => Ok(Answer::tree(connection.get("/app/contracts").await?.json()?)),
+        ContractCommand::List => Ok(Answer::tree(list(&connection, "/app/contracts").await?)),
         ContractCommand::Propose { id } => {
             let contract = read(&connection, &id).await?;
             let args = json!({ "contractId": id, "contract": contract });

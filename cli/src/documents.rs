@@ -8,7 +8,7 @@ use client::Connection;
 use serde_json::{Value as JsonValue, json};
 
 use crate::answer::{Answer, Failure};
-use crate::session::{Session, pair, read_text};
+use crate::session::{Session, list, pair, read_text};
 
 /// Which document.
 #[derive(Args)]
@@ -123,7 +123,7 @@ pub(crate) async fn run(command: DocumentCommand, session: &Session) -> Result<A
                 .map(|labels| format!("?labelSelector={labels}"))
                 .unwrap_or_default();
             let path = format!("/app/contracts/{contract}/userdocuments{filter}");
-            Ok(Answer::tree(connection.get(&path).await?.json()?))
+            Ok(Answer::tree(list(&connection, &path).await?))
         }
         DocumentCommand::Accept { name, version } => ballot(&connection, &name, version, "accepted").await,
         DocumentCommand::Reject { name, version } => ballot(&connection, &name, version, "rejected").await,

@@ -8,7 +8,7 @@ use serde_json::{Value as JsonValue, json};
 use zeroize::Zeroizing;
 
 use crate::answer::{Answer, Failure};
-use crate::session::{Session, read_text};
+use crate::session::{Session, list, read_text};
 
 #[derive(Subcommand)]
 pub(crate) enum SecretCommand {
@@ -48,10 +48,7 @@ pub(crate) async fn run(command: SecretCommand, session: &Session) -> Result<Ans
             Ok(Answer::new(answer, format!("stored as {id}")))
         }
         SecretCommand::List { contract } => Ok(Answer::tree(
-            connection
-                .get(&format!("/app/contracts/{contract}/secrets"))
-                .await?
-                .json()?,
+            list(&connection, &format!("/app/contracts/{contract}/secrets")).await?,
         )),
     }
 }

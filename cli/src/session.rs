@@ -17,6 +17,21 @@ use crate::answer::Failure;
 /// Largest file that a command reads whole, in bytes.
 const FILE_SIZE_MAX: u64 = 64 << 20;
 
+/// All pages of a list, as one.
+pub(crate) async fn list(connection: &Connection, path: &str) -> Result<JsonValue, Failure> {
+    let mut all: Vec<JsonValue> = Vec::new();
+    let mut next = Some(path.to_owned());
+    while let Some(path) = next {
+        let mut page: JsonValue = connection.get(&path).await?.json()?;
+        if let Some(JsonValue::Array(values)) = page.get_mut("value").map(JsonValue::take) {
+            all.extend(values);
+        }
+        let link = page.get("nextLink").and_then(JsonValue::as_str);
+        next = link.map(ToOwned::to_owned);
+    }
+    Ok(serde_json::json!({ "value": all }))
+}
+
 /// Options that most commands need.
 #[derive(Args)]
 pub(crate) struct Options {

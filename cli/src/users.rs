@@ -9,7 +9,7 @@ use serde_json::{Value as JsonValue, json};
 
 use crate::answer::{Answer, Failure};
 use crate::governance::propose;
-use crate::session::{Session, read_json};
+use crate::session::{Session, list, read_json};
 
 #[derive(Subcommand)]
 pub(crate) enum UserCommand {
@@ -77,7 +77,7 @@ pub(crate) async fn run(command: UserCommand, session: &Session) -> Result<Answe
             .await
         }
         UserCommand::List => Ok(Answer::tree(
-            session.connection()?.get("/app/users/identities").await?.json()?,
+            list(&session.connection()?, "/app/users/identities").await?,
         )),
         UserCommand::Active => {
             let answer: JsonValue = session

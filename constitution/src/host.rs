@@ -2,7 +2,7 @@
 
 use constitution_rules::Credentials;
 use constitution_rules::credentials::{Certificate, KeyKind, Route, RsaKey, TokenKey};
-use kv::{Denied, Entry, RawEntry, Read, TxId, Versioned, Write};
+use kv::{Denied, Entry, RawEntry, RawKey, Read, TxId, Versioned, Write};
 use model::Digest;
 
 use crate::bindings::concordat::host::{credentials, kv as imports};
@@ -50,6 +50,24 @@ impl Read for ReadOnly<'_> {
             })
             .collect())
     }
+
+    fn keys(
+        &self,
+        table: &str,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: u32,
+    ) -> Result<Vec<RawKey>, Denied> {
+        let rows = self.0.keys(table, prefix, after, limit).map_err(denied)?;
+        Ok(rows
+            .into_iter()
+            .map(|row| Entry {
+                key: row.key,
+                value: (),
+                version: version(row.version),
+            })
+            .collect())
+    }
 }
 
 impl Read for ReadWrite<'_> {
@@ -65,6 +83,16 @@ impl Read for ReadWrite<'_> {
         limit: u32,
     ) -> Result<Vec<RawEntry>, Denied> {
         ReadOnly(self.0).scan(table, prefix, after, limit)
+    }
+
+    fn keys(
+        &self,
+        table: &str,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: u32,
+    ) -> Result<Vec<RawKey>, Denied> {
+        ReadOnly(self.0).keys(table, prefix, after, limit)
     }
 }
 

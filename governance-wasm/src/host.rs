@@ -7,7 +7,7 @@ use governance_app::{
     CryptoError, EvidenceError, HostServices, KeyKind, KeyWrapping, NonceError, SignatureAlg,
     VerifiedEvidence,
 };
-use kv::{Denied, Entry, RawEntry, Read, TxId, Versioned, Write};
+use kv::{Denied, Entry, RawEntry, RawKey, Read, TxId, Versioned, Write};
 use model::{Digest, ServiceId};
 
 use crate::bindings::concordat::host::{attestation, crypto, history, kv as imports};
@@ -52,6 +52,24 @@ impl Read for Handles<'_> {
             .map(|row| Entry {
                 key: row.key,
                 value: row.value,
+                version: version(row.version),
+            })
+            .collect())
+    }
+
+    fn keys(
+        &self,
+        table: &str,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: u32,
+    ) -> Result<Vec<RawKey>, Denied> {
+        let rows = self.reader.keys(table, prefix, after, limit).map_err(denied)?;
+        Ok(rows
+            .into_iter()
+            .map(|row| Entry {
+                key: row.key,
+                value: (),
                 version: version(row.version),
             })
             .collect())

@@ -60,6 +60,143 @@ pub fn hostile_application() -> Result<Vec<u8>> {
     component(&text, "app")
 }
 
+/// What [`greedy_application`] asks of the host, again and again: the endpoint's path, and the call in WebAssembly text.
+/// `$r` and `$w` are the handles. Texts lie where [`greedy_application`] puts them.
+const GREEDY: &[(&str, &str)] = &[
+    ("/instructions", ""),
+    (
+        "/get",
+        "(call $get (local.get $r) (i32.const 512) (i32.const 8) (i32.const 2097152) (i32.const 32) (i32.const 1024))",
+    ),
+    (
+        "/scan",
+        "(call $scan (local.get $r) (i32.const 528) (i32.const 24) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) \
+         (i32.const 0) (i32.const 1000) (i32.const 1024))",
+    ),
+    (
+        "/put-small",
+        "(call $put (local.get $w) (i32.const 512) (i32.const 8) (i32.const 2097152) (i32.const 32) (i32.const 2097152) \
+         (i32.const 64) (i32.const 1024))",
+    ),
+    (
+        "/put-large",
+        "(call $put (local.get $w) (i32.const 512) (i32.const 8) (i32.const 2097152) (i32.const 4) (i32.const 2097152) \
+         (i32.const 1048576) (i32.const 1024))",
+    ),
+    (
+        "/digest-small",
+        "(call $sha256 (i32.const 2097152) (i32.const 32) (i32.const 1024))",
+    ),
+    (
+        "/digest-large",
+        "(call $sha256 (i32.const 2097152) (i32.const 1048576) (i32.const 1024))",
+    ),
+    ("/random", "(call $random (i32.const 64) (i32.const 1024))"),
+    (
+        "/verify",
+        "(call $verify (i32.const 3) (i32.const 20480) (i32.const EC) (i32.const 2097152) (i32.const 64) \
+         (i32.const 28672) (i32.const 96) (i32.const 1024))",
+    ),
+    (
+        "/read-key",
+        "(call $bits (i32.const 24576) (i32.const RSA) (i32.const 1024))",
+    ),
+    (
+        "/wrap-small",
+        "(call $wrap (i32.const 24576) (i32.const RSA) (i32.const 2097152) (i32.const 32) (i32.const 1024))",
+    ),
+    (
+        "/wrap-large",
+        "(call $wrap (i32.const 24576) (i32.const RSA) (i32.const 2097152) (i32.const 1048576) (i32.const 1024))",
+    ),
+    (
+        "/make-ec",
+        "(call $generate (local.get $w) (i32.const 512) (i32.const 8) (i32.const 2) (i32.const 1024))",
+    ),
+    (
+        "/make-rsa",
+        "(call $generate (local.get $w) (i32.const 512) (i32.const 8) (i32.const 0) (i32.const 1024))",
+    ),
+    (
+        "/sign",
+        "(if (i32.eqz (local.get $made)) (then (call $generate (local.get $w) (i32.const 512) (i32.const 8) (i32.const 0) \
+         (i32.const 1024)))) (local.set $made (i32.const 1)) \
+         (call $sign (local.get $r) (i32.const 512) (i32.const 8) (i32.const 1) (i32.const 2097152) (i32.const 64) \
+         (i32.const 1024))",
+    ),
+];
+
+/// Paths of [`greedy_application`], below `/app`.
+pub fn greedy_paths() -> impl Iterator<Item = &'static str> {
+    GREEDY.iter().map(|(path, _)| *path)
+}
+
+/// An application that does nothing but call the host, one kind of call at each endpoint, until it may not any
+/// more. The input of each call is another, so that nothing is remembered from the call before. `ec_pem` is a
+/// key on P-384, `rsa_pem` one of RSA.
+///
+/// # Errors
+///
+/// As [`hostile_application`].
+pub fn greedy_application(ec_pem: &str, rsa_pem: &str) -> Result<Vec<u8>> {
+    let endpoints: Vec<(&str, &str, u8)> = GREEDY.iter().map(|(path, _)| ("POST", *path, 1)).collect();
+    let (data, list) = endpoint_list(&endpoints);
+    let bodies: String = (0..)
+        .zip(GREEDY)
+        .map(|(index, (_, call))| {
+            let call = call
+                .replace("const EC)", &format!("const {})", ec_pem.len()))
+                .replace("const RSA)", &format!("const {})", rsa_pem.len()));
+            format!(
+                "(if (i32.eq (local.get $endpoint) (i32.const {index})) (then (loop $again \
+                 (global.set $free (i32.const 4194304)) \
+                 (i32.store (i32.const 2097152) (i32.add (i32.load (i32.const 2097152)) (i32.const 1))) \
+                 {call} (br $again))))\n"
+            )
+        })
+        .collect();
+    let text = |text: &str| text.replace('\n', "\\n");
+    let kv = "concordat:host/kv@0.1.0";
+    let crypto = "concordat:host/crypto@0.1.0";
+    let common = COMMON.replace(
+        "(memory (export \"memory\") 16)",
+        "(memory (export \"memory\") 256)",
+    );
+    let module = format!(
+        r#"(module
+  (import "{kv}" "[method]reader.get" (func $get (param i32 i32 i32 i32 i32 i32)))
+  (import "{kv}" "[method]reader.scan" (func $scan (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32)))
+  (import "{kv}" "[method]writer.put" (func $put (param i32 i32 i32 i32 i32 i32 i32 i32)))
+  (import "{crypto}" "sha256" (func $sha256 (param i32 i32 i32)))
+  (import "{crypto}" "random" (func $random (param i32 i32)))
+  (import "{crypto}" "verify" (func $verify (param i32 i32 i32 i32 i32 i32 i32 i32)))
+  (import "{crypto}" "rsa-bits" (func $bits (param i32 i32 i32)))
+  (import "{crypto}" "wrap" (func $wrap (param i32 i32 i32 i32 i32)))
+  (import "{crypto}" "generate" (func $generate (param i32 i32 i32 i32 i32)))
+  (import "{crypto}" "sign" (func $sign (param i32 i32 i32 i32 i32 i32 i32)))
+  {common} {data}
+  (data (i32.const 512) "public:k")
+  (data (i32.const 528) "public:ccf.gov.endpoints")
+  (data (i32.const 20480) "{ec}")
+  (data (i32.const 24576) "{rsa}")
+  (data (i32.const 28672) "{signature}")
+  (func (export "concordat:host/application@0.1.0#endpoints") (result i32) (i32.const {list}))
+  (func (export "concordat:host/application@0.1.0#query") (param i32) (result i32) (unreachable))
+  (func (export "concordat:host/application@0.1.0#update") (param $arguments i32) (result i32)
+    (local $r i32) (local $w i32) (local $endpoint i32) (local $made i32)
+    (local.set $r (i32.load (local.get $arguments)))
+    (local.set $w (i32.load offset=4 (local.get $arguments)))
+    (local.set $endpoint (i32.load offset=8 (local.get $arguments)))
+    {bodies}
+    (unreachable)))"#,
+        // In the range of both numbers, so that it is wrong only at the end of the arithmetic.
+        signature = "\\01".repeat(96),
+        ec = text(ec_pem),
+        rsa = text(rsa_pem),
+    );
+    component(&module, "app")
+}
+
 /// A constitution that finds every proposal valid, accepts it as soon as it is made, and changes
 /// nothing.
 ///

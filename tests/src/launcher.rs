@@ -97,7 +97,7 @@ pub struct Start<'a> {
 
 /// A running launcher of contract `c1`; killed when dropped.
 pub struct Launcher {
-    _process: Child,
+    process: Child,
     /// `https://host:port`.
     pub address: String,
     host_data: String,
@@ -105,6 +105,12 @@ pub struct Launcher {
 }
 
 impl Launcher {
+    /// Its process id; `None` once it has ended.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.process.id()
+    }
+
     /// Starts it and waits until it serves.
     ///
     /// # Errors
@@ -148,7 +154,7 @@ impl Launcher {
         }
         tokio::spawn(async move { tokio::io::copy(&mut said, &mut tokio::io::sink()).await });
         Ok(Self {
-            _process: process,
+            process,
             address: format!("https://{}", std::fs::read_to_string(&address_file)?.trim()),
             host_data: start.launch.host_data.clone(),
             root: start.chip.root.clone(),

@@ -130,6 +130,12 @@ impl Service {
         self.node.as_mut().map_or(Ok(false), Node::is_running)
     }
 
+    /// The node's process id; `None` if it does not run.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.node.as_ref().and_then(Node::pid)
+    }
+
     /// Where the node answers.
     ///
     /// # Errors

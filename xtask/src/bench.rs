@@ -16,6 +16,10 @@ pub(crate) struct Wanted {
     pub(crate) connections: String,
     /// Parts of row names, separated by commas; all rows if absent.
     pub(crate) rows: Option<String>,
+    /// The floods instead of the rows.
+    pub(crate) floods: bool,
+    /// What host calls take of the writer, instead of the rows.
+    pub(crate) host_calls: bool,
     /// File for everything as JSON.
     pub(crate) json: Option<PathBuf>,
     /// File for the tables as Markdown.
@@ -50,6 +54,11 @@ pub(crate) fn bench(wanted: &Wanted) -> Result<()> {
     for (name, file) in [("--json", &wanted.json), ("--markdown", &wanted.markdown)] {
         if let Some(file) = file {
             command.arg(name).arg(file);
+        }
+    }
+    for (name, asked) in [("--floods", wanted.floods), ("--host-calls", wanted.host_calls)] {
+        if asked {
+            command.arg(name);
         }
     }
     run(&mut command)?;

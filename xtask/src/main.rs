@@ -84,6 +84,12 @@ enum Command {
         /// Only rows whose name contains one of these, separated by commas.
         #[arg(long)]
         rows: Option<String>,
+        /// The floods of strangers instead of the rows; `--rows` chooses among them.
+        #[arg(long)]
+        floods: bool,
+        /// How long a component can hold the writer by host calls, instead of the rows.
+        #[arg(long, conflicts_with = "floods")]
+        host_calls: bool,
         /// Also write everything here, as JSON.
         #[arg(long)]
         json: Option<PathBuf>,
@@ -149,12 +155,16 @@ fn main() -> Result<()> {
             seconds,
             connections,
             rows,
+            floods,
+            host_calls,
             json,
             markdown,
         } => bench::bench(&bench::Wanted {
             seconds,
             connections,
             rows,
+            floods,
+            host_calls,
             json,
             markdown,
         }),

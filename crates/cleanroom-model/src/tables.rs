@@ -50,6 +50,8 @@ declared! {
     /// Drafts of user documents. Their version is the transaction that last wrote the row; the
     /// row is not written again once the document has left Draft.
     USER_DOCUMENTS: DocumentKey => Json<UserDocumentDraft> = "public:user_documents";
+    /// Labels of those documents that have any, for lists. Written with the document's row.
+    DOCUMENT_LABELS: DocumentKey => Json<BTreeMap<String, String>> = "public:user_document_labels";
     /// What approvers decided about a document. Absent while it is a draft; removed only by a
     /// withdrawal before the first ballot.
     DOCUMENT_DECISIONS: DocumentKey => Json<DocumentDecision> = "public:user_document_decisions";
@@ -97,11 +99,14 @@ declared! {
     USAGE: Pair<ContractId, String> => Json<Usage> = "public:usage";
     /// Secrets, key (contract, secret id). Released to admitted workloads only.
     SECRETS: Pair<ContractId, String> => Json<Secret> = "secrets";
+    /// Ids of the secrets that a person put, for lists. Written with the secret.
+    OWN_SECRETS: Pair<ContractId, Pair<Person, String>> => kv::Unit = "own_secrets";
     /// Nonces in use until they expire: key expiry (13 digits, Unix ms) `-` hex.
     USED_NONCES: String => kv::Unit = "used_nonces";
 }
 
 const _: () = assert!(matches!(SECRETS.visibility(), Visibility::Private));
+const _: () = assert!(matches!(OWN_SECRETS.visibility(), Visibility::Private));
 const _: () = assert!(matches!(ROW_COUNTS.visibility(), Visibility::Private));
 
 /// The issuer address of a tenant and since when it stands: what a member set, else what a user set.

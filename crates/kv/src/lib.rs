@@ -15,6 +15,6 @@ pub mod write_set;
 
 pub use access::{Category, Context, Visibility};
 pub use codec::{Json, Pair, Raw, Singleton, Unit};
-pub use table::{Denied, Entry, RawEntry, Read, Table, TableError, Versioned, Write};
+pub use table::{Denied, Entry, RawEntry, RawKey, Read, Table, TableError, Versioned, Write};
 pub use tx_id::TxId;
 pub use write_set::WriteSet;

@@ -31,6 +31,9 @@ pub struct Entry<K, V> {
 /// A row as bytes.
 pub type RawEntry = Entry<Vec<u8>, Vec<u8>>;
 
+/// A row's key as bytes, without its value.
+pub type RawKey = Entry<Vec<u8>, ()>;
+
 /// The context may not open this table in this way.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("table {table} is closed: {reason}")]
@@ -81,6 +84,19 @@ pub trait Read {
         after: Option<&[u8]>,
         limit: u32,
     ) -> Result<Vec<RawEntry>, Denied>;
+
+    /// As [`Read::scan`], without the values, however long they are: for lists that show nothing of them.
+    ///
+    /// # Errors
+    ///
+    /// [`Denied`] if the context may not read `table`.
+    fn keys(
+        &self,
+        table: &str,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: u32,
+    ) -> Result<Vec<RawKey>, Denied>;
 }
 
 /// Changes to the store, visible to others all at once and only if the transaction commits.

@@ -16,6 +16,7 @@ use serde_json::Value as JsonValue;
 use serde_json::value::RawValue;
 
 use crate::caller;
+use crate::lists;
 use crate::nesting::require_shallow;
 use crate::proposals;
 use crate::reply::{Answer, Failure, Fault, Refused, Reply};
@@ -225,27 +226,38 @@ pub(crate) fn list(call: &Call<'_>) -> Answer {
             .into());
         }
     };
-    let mut items: BTreeMap<ContractId, (DocumentState, TxId)> = BTreeMap::new();
+    let after = lists::after(call, &[])?;
+    let drafts = lists::keys(call, CONTRACTS.name(), &[], after.clone())?;
+    let accepted = lists::keys(call, ACCEPTED_CONTRACTS.name(), &[], after)?;
+    // What lies behind the first page to end is for the next one, or something between would be left out.
+    let end = [drafts.next, accepted.next].into_iter().flatten().min();
     let proposed = proposals::proposed_contracts(call)?;
-    CONTRACTS.visit(call.state, &[], |row| {
-        let state = if proposed.contains(&row.key) {
-            DocumentState::Proposed
-        } else {
-            DocumentState::Draft
+    let mut items: BTreeMap<Vec<u8>, (bool, TxId)> = BTreeMap::new();
+    for (is_accepted, rows) in [(false, drafts.rows), (true, accepted.rows)] {
+        let shown = rows
+            .into_iter()
+            .filter(|row| end.as_ref().is_none_or(|end| row.key <= *end));
+        items.extend(shown.map(|row| (row.key, (is_accepted, row.version))));
+    }
+    let cut = items.keys().nth(lists::LIST_ROWS_MAX).cloned();
+    let more = end.is_some() || cut.is_some();
+    if let Some(cut) = cut {
+        items.split_off(&cut);
+    }
+    let next = more.then(|| items.keys().next_back().cloned()).flatten();
+    let mut value = Vec::new();
+    for (key, (is_accepted, version)) in items {
+        let id = ContractId::from_bytes(&key).map_err(|e| Fault::new(e.to_string()))?;
+        let state = match (is_accepted, proposed.contains(&id)) {
+            (true, _) => DocumentState::Accepted,
+            (false, true) => DocumentState::Proposed,
+            (false, false) => DocumentState::Draft,
         };
-        items.insert(row.key, (state, row.version));
-        Ok(())
-    })?;
-    ACCEPTED_CONTRACTS.visit(call.state, &[], |row| {
-        items.insert(row.key, (DocumentState::Accepted, row.version));
-        Ok(())
-    })?;
-    let value: Vec<ListItem> = items
-        .into_iter()
-        .filter(|(_, (state, _))| filter.is_none_or(|wanted| wanted == *state))
-        .map(|(id, (state, version))| ListItem { id, state, version })
-        .collect();
-    Reply::json(&serde_json::json!({ "value": value }))
+        if filter.is_none_or(|wanted| wanted == state) {
+            value.push(ListItem { id, state, version });
+        }
+    }
+    lists::reply(call, &[], value, next.as_deref())
 }
 
 #[derive(Serialize)]

@@ -2,26 +2,26 @@
 //! §14). Launchers do so for a live run that they had admitted, and choose nothing but host data:
 //! all other claims are those of an alternative that members made delegable.
 
-use model::evidence::Role;
-use std::collections::BTreeSet;
-
 use cleanroom_model::actions::Change;
 use cleanroom_model::api::SetDelegate;
 use cleanroom_model::claims::{add_claims, parse_claims, remove_claims, union_claims};
 use cleanroom_model::error_codes::ErrorCode;
 use cleanroom_model::ids::{ContractId, Identifier, RunId};
 use cleanroom_model::policy::{ALLOW_ALL_HOST_DATA, Claims, PolicyType};
-use cleanroom_model::tables::{DELEGATES, Delegate, RUN_DELEGATES, RunDelegate};
+use cleanroom_model::tables::{DELEGATES, Delegate, DelegateKey, RUN_DELEGATES, RunDelegate, RunDelegateKey};
+use kv::codec::{Key as _, Value as _};
 use kv::{Json, Pair, Write};
+use model::evidence::Role;
 use serde_json::{Value as JsonValue, json};
 
 use crate::admission::{self, Admitted, Binding, Wish};
 use crate::alternatives::{self, AdmittedBy};
 use crate::caller;
 use crate::launcher::Launcher;
+use crate::lists;
 use crate::matching::HOST_DATA;
 use crate::permit::permit;
-use crate::reply::{Answer, Failure, Refused, Reply, judged};
+use crate::reply::{Answer, Failure, Fault, Refused, Reply, judged};
 use crate::request::Call;
 use crate::run_state;
 
@@ -30,20 +30,59 @@ use crate::run_state;
 pub(crate) fn list(call: &Call<'_>) -> Answer {
     caller::known(call)?;
     let contract: ContractId = call.id("contractId")?;
-    let distinct: BTreeSet<(Identifier, Identifier)> = DELEGATES
-        .rows_with_prefix(call.state, &contract.key_prefix())?
-        .into_iter()
-        .map(|row| (row.key.1.0, row.key.1.1.0))
-        .collect();
-    let mut value: Vec<JsonValue> = distinct
-        .into_iter()
-        .map(|(kind, id)| json!({ "delegateType": kind, "delegateId": id }))
-        .collect();
-    for row in RUN_DELEGATES.rows_with_prefix(call.state, &contract.key_prefix())? {
-        value.push(run_delegate_view(row.key.1, &row.value.0));
+    let prefix = contract.key_prefix();
+    let after = lists::after(call, &prefix)?;
+    let of_runs = [prefix.as_slice(), RUNS_CURSOR].concat();
+    let corrupt = |e: kv::codec::Malformed| Fault::new(e.to_string());
+    let mut value: Vec<JsonValue> = Vec::new();
+    let behind_runs = match &after {
+        Some(after) if after.starts_with(&of_runs) => {
+            let row = after.get(of_runs.len()..).unwrap_or_default();
+            (!row.is_empty()).then(|| [prefix.as_slice(), row].concat())
+        }
+        _ => {
+            let mut after = after;
+            // One row of each: who has many runs has one line here.
+            while let Some(row) = call
+                .state
+                .keys(DELEGATES.name(), &prefix, after.as_deref(), 1)?
+                .pop()
+            {
+                if value.len() == lists::LIST_ROWS_MAX {
+                    return lists::reply(call, &prefix, value, after.as_deref());
+                }
+                let key = DelegateKey::from_bytes(&row.key).map_err(corrupt)?;
+                let (kind, id) = (key.1.0, key.1.1.0);
+                let last = [prefix.clone(), kind.key_prefix(), id.key_prefix(), b"~".to_vec()].concat();
+                after = Some(last);
+                value.push(json!({ "delegateType": kind, "delegateId": id }));
+            }
+            None
+        }
+    };
+    let page = lists::rows(call, RUN_DELEGATES.name(), &prefix, behind_runs)?;
+    let mut shown = None;
+    let count = page.rows.len();
+    for row in page.rows {
+        if value.len() == lists::LIST_ROWS_MAX {
+            let place = shown.unwrap_or_default();
+            return lists::reply(call, &prefix, value, Some(&[of_runs, place].concat()));
+        }
+        let key = RunDelegateKey::from_bytes(&row.key).map_err(corrupt)?;
+        let delegate = Json::<RunDelegate>::from_bytes(&row.value).map_err(corrupt)?.0;
+        value.push(run_delegate_view(key.1, &delegate));
+        shown = row.key.get(prefix.len()..).map(<[u8]>::to_vec);
     }
-    Reply::json(&json!({ "value": value }))
+    let next = page
+        .next
+        .filter(|_| count > 0)
+        .and(shown)
+        .map(|place| [of_runs, place].concat());
+    lists::reply(call, &prefix, value, next.as_deref())
 }
+
+/// Begins a place in the list among the delegates of runs, which stand behind the others; no identifier can.
+const RUNS_CURSOR: &[u8] = b"~";
 
 fn run_delegate_view(
     Pair(run, Pair(kind, id)): Pair<RunId, Pair<Identifier, Identifier>>,

@@ -6,11 +6,11 @@ use cleanroom_model::api::{Approver, DocumentState, PutUserDocument, SubmitBallo
 use cleanroom_model::error_codes::ErrorCode;
 use cleanroom_model::ids::{ContractId, DocumentId};
 use cleanroom_model::person::Person;
-use cleanroom_model::tables::{DocumentKey, USER_DOCUMENTS, UserDocumentDraft};
-use kv::codec::Value as _;
+use cleanroom_model::tables::{DOCUMENT_LABELS, DocumentKey, USER_DOCUMENTS, UserDocumentDraft};
+use kv::codec::{Key as _, Value as _};
 use kv::{Json, Pair, Write};
+use serde::Serialize;
 use serde::de::IgnoredAny;
-use serde::{Deserialize, Serialize};
 use serde_json::{Value as JsonValue, json};
 
 use crate::admission::{self, Wish};
@@ -18,6 +18,7 @@ use crate::caller;
 use crate::contracts::{check_version, require_exists};
 use crate::document_ballots;
 use crate::document_state::{self, Loaded};
+use crate::lists;
 use crate::nesting::require_shallow;
 use crate::parties;
 use crate::permit::permit;
@@ -29,6 +30,8 @@ use crate::request::{Call, require_one_meaning};
 const APPROVERS_MAX: usize = 256;
 /// Most labels of one document.
 const LABELS_MAX: usize = 64;
+/// Most bytes of all labels of one document, names and values: lists show them.
+const LABEL_BYTES_MAX: usize = 4096;
 
 pub(crate) fn not_found(key: &DocumentKey) -> Refused {
     Refused::new(
@@ -92,6 +95,23 @@ pub(crate) fn put(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
     {
         return Err(Refused::new(ErrorCode::InvalidInput, format!("at most {LABELS_MAX} labels")).into());
     }
+    let labels_len = |labels: &BTreeMap<String, String>| {
+        let sizes = labels
+            .iter()
+            .map(|(name, value)| name.len().saturating_add(value.len()));
+        sizes.fold(0, usize::saturating_add)
+    };
+    if body
+        .labels
+        .as_ref()
+        .is_some_and(|labels| labels_len(labels) > LABEL_BYTES_MAX)
+    {
+        return Err(Refused::new(
+            ErrorCode::InvalidInput,
+            format!("labels have at most {LABEL_BYTES_MAX} bytes together, names and values"),
+        )
+        .into());
+    }
     let approvers = approvers(call, body.approvers.unwrap_or_default())?;
     let runners = parties::named_runners(call, &data)?;
     let holder = Holder::person(&known.person);
@@ -104,6 +124,10 @@ pub(crate) fn put(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
     });
     let before = existing.map(|loaded| Json(loaded.draft).to_bytes().len());
     quotas::charge(call, changes, &key.0, &holder, before, draft.to_bytes().len())?;
+    match draft.0.labels.clone().filter(|labels| !labels.is_empty()) {
+        Some(labels) => DOCUMENT_LABELS.put(changes, &key, &Json(labels))?,
+        None => DOCUMENT_LABELS.remove(changes, &key)?,
+    }
     USER_DOCUMENTS.put(changes, &key, &draft)?;
     Ok(Reply::empty())
 }
@@ -163,13 +187,6 @@ pub(crate) fn read(call: &Call<'_>) -> Answer {
     Reply::json(&require(call, &key_of(call)?)?.view())
 }
 
-/// What lists look at; content may be large and is skipped.
-#[derive(Deserialize, Serialize)]
-struct Labelled {
-    #[serde(default)]
-    labels: Option<BTreeMap<String, String>>,
-}
-
 #[derive(Serialize)]
 struct Item {
     id: DocumentId,
@@ -177,27 +194,43 @@ struct Item {
     labels: Option<BTreeMap<String, String>>,
 }
 
-/// `GET /contracts/{contractId}/userdocuments?labelSelector=name:value,…`
+/// `GET /contracts/{contractId}/userdocuments?labelSelector=name:value,…`: labels, never what the documents
+/// say, however long that is.
 pub(crate) fn list(call: &Call<'_>) -> Answer {
     caller::known(call)?;
     let contract: ContractId = call.id("contractId")?;
     let query = call.query()?;
     let selector = selector(query.get("labelSelector").map_or("", String::as_str))?;
+    let prefix = contract.key_prefix();
+    let after = lists::after(call, &prefix)?;
+    let corrupt = |e: kv::codec::Malformed| Fault::new(e.to_string());
     let mut value = Vec::new();
-    USER_DOCUMENTS.visit(call.state, &contract.key_prefix(), |row| {
-        let Labelled { labels } = Json::<Labelled>::from_bytes(&row.value)?.0;
-        let matches = selector
+    if selector.is_empty() {
+        let page = lists::keys(call, USER_DOCUMENTS.name(), &prefix, after)?;
+        for row in page.rows {
+            let key = DocumentKey::from_bytes(&row.key).map_err(corrupt)?;
+            let labels = DOCUMENT_LABELS.get(call.state, &key)?.map(|row| row.0);
+            value.push(Item { id: key.1, labels });
+        }
+        return lists::reply(call, &prefix, value, page.next.as_deref());
+    }
+    let page = lists::rows(call, DOCUMENT_LABELS.name(), &prefix, after)?;
+    for row in page.rows {
+        let labels = Json::<BTreeMap<String, String>>::from_bytes(&row.value)
+            .map_err(corrupt)?
+            .0;
+        if selector
             .iter()
-            .all(|(name, wanted)| labels.as_ref().and_then(|labels| labels.get(name)) == Some(wanted));
-        if matches {
+            .all(|(name, wanted)| labels.get(name) == Some(wanted))
+        {
+            let key = DocumentKey::from_bytes(&row.key).map_err(corrupt)?;
             value.push(Item {
-                id: row.key.1,
-                labels,
+                id: key.1,
+                labels: Some(labels),
             });
         }
-        Ok(())
-    })?;
-    Reply::json(&json!({ "value": value }))
+    }
+    lists::reply(call, &prefix, value, page.next.as_deref())
 }
 
 fn selector(text: &str) -> Result<Vec<(String, String)>, Refused> {

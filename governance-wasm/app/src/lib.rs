@@ -22,6 +22,7 @@ mod host_services;
 mod issuer;
 mod issuer_keys;
 mod launcher;
+pub mod lists;
 mod matching;
 mod nesting;
 mod parties;

@@ -5,16 +5,17 @@ use cleanroom_model::api::ApproverKind;
 use cleanroom_model::error_codes::ErrorCode;
 use cleanroom_model::ids::{ContractId, IDENTIFIER_LEN_MAX, Identifier};
 use cleanroom_model::person::Person;
-use cleanroom_model::tables::{SECRETS, Secret};
-use kv::codec::Value as _;
+use cleanroom_model::tables::{OWN_SECRETS, SECRETS, Secret};
+use kv::codec::Key as _;
 use kv::{Json, Pair, Write};
 use model::evidence::Role;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::{Value as JsonValue, json};
 
 use crate::admission::{self, Binding, Wish};
 use crate::caller;
 use crate::contracts::require_exists;
+use crate::lists;
 use crate::permit::permit_if;
 use crate::quotas::{self, Holder};
 use crate::reply::{Answer, Fault, Refused, Reply};
@@ -89,6 +90,10 @@ pub(crate) fn put(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
     }
     let before = existing.map(|row| row.0.value.len());
     quotas::charge(call, changes, &key.0, &holder, before, value.len())?;
+    if let Some(owner) = &owner {
+        let own = Pair(key.0.clone(), Pair(owner.clone(), secret_id.clone()));
+        OWN_SECRETS.put(changes, &own, &kv::Unit)?;
+    }
     SECRETS.put(changes, &key, &Json(Secret { value, owner }))?;
     Reply::json(&json!({ "secretId": secret_id }))
 }
@@ -97,21 +102,26 @@ pub(crate) fn put(call: &Call<'_>, changes: &mut dyn Write) -> Answer {
 pub(crate) fn list(call: &Call<'_>) -> Answer {
     let known = caller::known(call)?;
     let contract: ContractId = call.id("contractId")?;
-    let all = known.person.kind() == ApproverKind::Member;
-    let mut value: Vec<JsonValue> = Vec::new();
-    SECRETS.visit(call.state, &contract.key_prefix(), |row| {
-        if all || Json::<OwnedBy>::from_bytes(&row.value)?.0.owner.as_ref() == Some(&known.person) {
-            value.push(json!({ "secretId": row.key.1 }));
-        }
-        Ok(())
-    })?;
-    Reply::json(&json!({ "value": value }))
-}
-
-/// A secret's row without its value.
-#[derive(Deserialize, Serialize)]
-struct OwnedBy {
-    owner: Option<Person>,
+    let corrupt = |e: kv::codec::Malformed| Fault::new(e.to_string());
+    let item = |id: String| json!({ "secretId": id });
+    if known.person.kind() == ApproverKind::Member {
+        let prefix = contract.key_prefix();
+        let page = lists::keys(call, SECRETS.name(), &prefix, lists::after(call, &prefix)?)?;
+        let ids = page.rows.iter().map(|row| {
+            let key = Pair::<ContractId, String>::from_bytes(&row.key).map_err(corrupt)?;
+            Ok(item(key.1))
+        });
+        let value = ids.collect::<Result<Vec<JsonValue>, Fault>>()?;
+        return lists::reply(call, &prefix, value, page.next.as_deref());
+    }
+    let prefix = [contract.key_prefix(), known.person.to_bytes(), b"/".to_vec()].concat();
+    let page = lists::keys(call, OWN_SECRETS.name(), &prefix, lists::after(call, &prefix)?)?;
+    let ids = page.rows.iter().map(|row| {
+        let key = Pair::<ContractId, Pair<Person, String>>::from_bytes(&row.key).map_err(corrupt)?;
+        Ok(item(key.1.1))
+    });
+    let value = ids.collect::<Result<Vec<JsonValue>, Fault>>()?;
+    lists::reply(call, &prefix, value, page.next.as_deref())
 }
 
 /// Who put a secret.

@@ -3,11 +3,14 @@
 use cleanroom_model::error_codes::ErrorCode;
 use cleanroom_model::governance::{USER_IDENTITIES, UserIdentity};
 use cleanroom_model::ids::Identifier;
+use kv::Json;
+use kv::codec::{Key as _, Value as _};
 use serde::Serialize;
 use serde_json::json;
 
 use crate::caller;
-use crate::reply::{Answer, Refused, Reply};
+use crate::lists;
+use crate::reply::{Answer, Fault, Refused, Reply};
 use crate::request::Call;
 
 #[derive(Serialize)]
@@ -20,15 +23,16 @@ struct View {
 /// `GET /users/identities`
 pub(crate) fn list(call: &Call<'_>) -> Answer {
     caller::known(call)?;
-    let value: Vec<View> = USER_IDENTITIES
-        .rows(call.state)?
-        .into_iter()
-        .map(|row| View {
-            id: row.key,
-            identity: row.value.0,
-        })
-        .collect();
-    Reply::json(&json!({ "value": value }))
+    let page = lists::rows(call, USER_IDENTITIES.name(), &[], lists::after(call, &[])?)?;
+    let mut value = Vec::new();
+    for row in page.rows {
+        let corrupt = |e: kv::codec::Malformed| Fault::new(e.to_string());
+        value.push(View {
+            id: Identifier::from_bytes(&row.key).map_err(corrupt)?,
+            identity: Json::<UserIdentity>::from_bytes(&row.value).map_err(corrupt)?.0,
+        });
+    }
+    lists::reply(call, &[], value, page.next.as_deref())
 }
 
 /// `POST /users/identities/{identityId}`

@@ -4,7 +4,7 @@
 use std::sync::{Arc, RwLock};
 
 use kv::store::Store;
-use kv::{Context, Denied, Entry, Read, TxId, Versioned};
+use kv::{Context, Denied, Entry, RawKey, Read, TxId, Versioned};
 use ledger::merkle::Tree;
 use model::service::{ServiceInfo, ServiceStatus};
 use model::tables::SERVICE_INFO;
@@ -156,5 +156,22 @@ impl Read for State {
                 version: row.version,
             })
             .collect())
+    }
+
+    fn keys(
+        &self,
+        table: &str,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: u32,
+    ) -> Result<Vec<RawKey>, Denied> {
+        let limit = usize::try_from(limit.min(SCAN_ROWS_MAX)).unwrap_or(usize::MAX);
+        let key = |row: Entry<&[u8], &[u8]>| Entry {
+            key: row.key.to_vec(),
+            value: (),
+            version: row.version,
+        };
+        let rows = self.store.scan(table, prefix, after).take(limit);
+        Ok(rows.map(key).collect())
     }
 }

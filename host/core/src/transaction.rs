@@ -5,7 +5,7 @@
 
 use kv::access::{Access, access, classify};
 use kv::store::Store;
-use kv::{Context, Denied, Entry, Read, TxId, Versioned, Write, WriteSet};
+use kv::{Context, Denied, Entry, RawKey, Read, TxId, Versioned, Write, WriteSet};
 use ledger::limits::{KEY_SIZE_MAX, TABLE_NAME_SIZE_MAX, VALUE_SIZE_MAX, WRITE_SET_SIZE_MAX};
 
 /// Most rows that one scan gives; `Table::rows` pages by the same number.
@@ -112,6 +112,70 @@ impl Transaction {
         Err(denied(table, "this context may not write it"))
     }
 
+    /// A page of rows; `size` and `view` are what it takes of a value.
+    fn page<V>(
+        &self,
+        table: &str,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: u32,
+        size: impl Fn(&[u8]) -> usize,
+        view: impl Fn(&[u8]) -> V,
+    ) -> Result<Vec<Entry<Vec<u8>, V>>, Denied> {
+        self.may_read(table)?;
+        let bytes_max = match self.context {
+            Context::Host => usize::MAX,
+            _ => SCAN_BYTES_MAX,
+        };
+        let limit = usize::try_from(limit.min(SCAN_ROWS_MAX)).unwrap_or(usize::MAX);
+        let mut stored = self.store.scan(table, prefix, after).peekable();
+        let mut own = self
+            .writes
+            .table(table)
+            .into_iter()
+            .flatten()
+            .filter(|(key, _)| key.starts_with(prefix) && after.is_none_or(|after| key.as_slice() > after))
+            .peekable();
+        let mut rows = Vec::new();
+        let mut bytes = 0_usize;
+        while rows.len() < limit {
+            let take_own = match (stored.peek(), own.peek()) {
+                (None, None) => break,
+                (Some(_), None) => false,
+                (None, Some(_)) => true,
+                (Some(row), Some((key, _))) => {
+                    if row.key == key.as_slice() {
+                        // The transaction's own write hides the stored row.
+                        stored.next();
+                        continue;
+                    }
+                    key.as_slice() < row.key
+                }
+            };
+            let (key, value, version) = if take_own {
+                match own.next() {
+                    Some((key, Some(value))) => (key.as_slice(), value.as_slice(), self.id),
+                    _ => continue,
+                }
+            } else {
+                match stored.next() {
+                    Some(row) => (row.key, row.value, row.version),
+                    None => break,
+                }
+            };
+            bytes = bytes.saturating_add(key.len()).saturating_add(size(value));
+            if bytes > bytes_max && !rows.is_empty() {
+                break;
+            }
+            rows.push(Entry {
+                key: key.to_vec(),
+                value: view(value),
+                version,
+            });
+        }
+        Ok(rows)
+    }
+
     /// Records a change after its size has been counted against the limit.
     fn change(&mut self, table: &str, key: &[u8], value: Option<&[u8]>) -> Result<(), Denied> {
         let size = key.len().saturating_add(value.map_or(0, <[u8]>::len));
@@ -158,64 +222,17 @@ impl Read for Transaction {
         after: Option<&[u8]>,
         limit: u32,
     ) -> Result<Vec<Entry<Vec<u8>, Vec<u8>>>, Denied> {
-        self.may_read(table)?;
-        let bytes_max = match self.context {
-            Context::Host => usize::MAX,
-            _ => SCAN_BYTES_MAX,
-        };
-        let limit = usize::try_from(limit.min(SCAN_ROWS_MAX)).unwrap_or(usize::MAX);
-        let mut stored = self.store.scan(table, prefix, after).peekable();
-        let mut own = self
-            .writes
-            .table(table)
-            .into_iter()
-            .flatten()
-            .filter(|(key, _)| key.starts_with(prefix) && after.is_none_or(|after| key.as_slice() > after))
-            .peekable();
-        let mut rows = Vec::new();
-        let mut bytes = 0_usize;
-        while rows.len() < limit {
-            let take_own = match (stored.peek(), own.peek()) {
-                (None, None) => break,
-                (Some(_), None) => false,
-                (None, Some(_)) => true,
-                (Some(row), Some((key, _))) => {
-                    if row.key == key.as_slice() {
-                        // The transaction's own write hides the stored row.
-                        stored.next();
-                        continue;
-                    }
-                    key.as_slice() < row.key
-                }
-            };
-            let row = if take_own {
-                match own.next() {
-                    Some((key, Some(value))) => Entry {
-                        key: key.clone(),
-                        value: value.clone(),
-                        version: self.id,
-                    },
-                    _ => continue,
-                }
-            } else {
-                match stored.next() {
-                    Some(row) => Entry {
-                        key: row.key.to_vec(),
-                        value: row.value.to_vec(),
-                        version: row.version,
-                    },
-                    None => break,
-                }
-            };
-            bytes = bytes
-                .saturating_add(row.key.len())
-                .saturating_add(row.value.len());
-            if bytes > bytes_max && !rows.is_empty() {
-                break;
-            }
-            rows.push(row);
-        }
-        Ok(rows)
+        self.page(table, prefix, after, limit, <[u8]>::len, <[u8]>::to_vec)
+    }
+
+    fn keys(
+        &self,
+        table: &str,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: u32,
+    ) -> Result<Vec<RawKey>, Denied> {
+        self.page(table, prefix, after, limit, |_| 0, |_| ())
     }
 }
 
@@ -353,6 +370,20 @@ mod tests {
         );
         let table: kv::Table<kv::Raw, kv::Raw> = kv::Table::new("t");
         assert_eq!(table.rows(&tx).unwrap().len(), 4);
+    }
+
+    #[test]
+    fn keys_come_whole_however_long_their_rows_are() {
+        let mut tx = Transaction::new(Store::default(), Context::Update, ID);
+        for key in ["a", "b", "c"] {
+            tx.put("t", key.as_bytes(), &vec![0; SCAN_BYTES_MAX + 1]).unwrap();
+        }
+        let keys = tx.keys("t", b"", Some(b"a"), 100).unwrap();
+        let shown: Vec<&[u8]> = keys.iter().map(|row| row.key.as_slice()).collect();
+        assert_eq!(shown, [b"b", b"c"]);
+        assert_eq!(keys[0].version, ID);
+        assert_eq!(tx.keys("t", b"", None, 1).unwrap().len(), 1);
+        assert!(tx.keys("ccf.internal.app_keys", b"", None, 1).is_err());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What the host's work on behalf of a guest costs, by kind and by bytes, in the units of instructions
-//! (decision 79): some two thousand to a microsecond. These are estimates of what such work takes, rounded up.
+//! (decision 79): some two thousand to a microsecond. `cargo xtask bench --host-calls` measures what each
+//! really takes (`docs/benchmarks.md`): none of those it asks takes longer than the instructions it is charged as.
 //!
 //! A cost never depends on what is remembered between calls: the same call ends at the same place on every
 //! machine, whatever its memos hold. Nothing that a guest can ask for is free.

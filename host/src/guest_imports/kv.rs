@@ -9,7 +9,7 @@ use wasmtime::component::Resource;
 
 use super::costs;
 use crate::guests::app_bindings::concordat::host::kv::{
-    Denied, Entry, Host, HostReader, HostWriter, TxId, Versioned,
+    Denied, Entry, Host, HostReader, HostWriter, RowKey, TxId, Versioned,
 };
 use crate::guests::{CallState, Reader, Writer};
 
@@ -70,6 +70,28 @@ impl HostReader for CallState {
         Ok(rows
             .map_err(denied)
             .map(|rows| rows.into_iter().map(entry).collect()))
+    }
+
+    fn keys(
+        &mut self,
+        _: Resource<Reader>,
+        table: String,
+        prefix: Vec<u8>,
+        after: Option<Vec<u8>>,
+        limit: u32,
+    ) -> wasmtime::Result<Result<Vec<RowKey>, Denied>> {
+        self.pay(costs::SCAN.of(prefix.len()))?;
+        let rows = self.transaction()?.keys(&table, &prefix, after.as_deref(), limit);
+        for row in rows.iter().flatten() {
+            self.pay(costs::ROW.of(row.key.len()))?;
+        }
+        let key = |row: kv::RawKey| RowKey {
+            key: row.key,
+            version: tx_id(row.version),
+        };
+        Ok(rows
+            .map_err(denied)
+            .map(|rows| rows.into_iter().map(key).collect()))
     }
 
     fn drop(&mut self, _: Resource<Reader>) -> wasmtime::Result<()> {

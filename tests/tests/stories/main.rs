@@ -14,6 +14,7 @@ mod forks;
 mod garbage;
 mod governance;
 mod main_job;
+mod processes;
 mod public_client;
 mod relay;
 mod restart;

@@ -18,7 +18,7 @@ use crypto::native::issue::{Validity, self_signed_member};
 use crypto::native::{Curve, EcKeyPair};
 use crypto::{jwk, pem, spki};
 use kv::access::{access, classify};
-use kv::{Context, Denied, Entry, Json, Raw, RawEntry, Read, Singleton, TxId, Versioned, Write};
+use kv::{Context, Denied, Entry, Json, Raw, RawEntry, RawKey, Read, Singleton, TxId, Versioned, Write};
 use model::member::{MemberInfo, MemberStatus};
 use model::proposal::{Moment, ProposalInfo, ProposalState, Resolution, Vote};
 use model::service::{ServiceConfig, ServiceInfo, ServiceStatus};
@@ -80,6 +80,25 @@ impl Read for World {
                 value: value.clone(),
                 version: *version,
             })
+            .collect())
+    }
+
+    fn keys(
+        &self,
+        table: &str,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: u32,
+    ) -> Result<Vec<RawKey>, Denied> {
+        let key = |row: RawEntry| Entry {
+            key: row.key,
+            value: (),
+            version: row.version,
+        };
+        Ok(self
+            .scan(table, prefix, after, limit)?
+            .into_iter()
+            .map(key)
             .collect())
     }
 }

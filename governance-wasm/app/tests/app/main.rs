@@ -22,6 +22,7 @@ mod faults;
 mod genuine;
 mod host;
 mod limits;
+mod lists;
 mod machines;
 mod people;
 mod quotas;

@@ -1,5 +1,7 @@
 //! A service in memory: members ann, bob and cid, users una, ugo and uma, and workloads.
 
+mod reading;
+
 use std::cell::RefCell;
 
 use cleanroom_model::governance::{
@@ -12,7 +14,7 @@ use cleanroom_model::tables::{RELEASES, RUN_LOOKS};
 use governance_app::{Caller, Principal, Request};
 use kv::access::{Context, access, classify};
 use kv::store::Store;
-use kv::{Denied, Entry, Json, Pair, RawEntry, Read, TxId, Versioned, Write, WriteSet};
+use kv::{Denied, Json, Pair, TxId, Write, WriteSet};
 use model::attested;
 use model::member::{MemberInfo, MemberStatus};
 use model::proposal::{ProposalInfo, ProposalState};
@@ -106,45 +108,6 @@ impl Transaction {
         let mut store = self.store.clone();
         store.apply(self.id, &self.writes.borrow());
         store
-    }
-}
-
-impl Read for Transaction {
-    fn get(&self, table: &str, key: &[u8]) -> Result<Option<Versioned<Vec<u8>>>, Denied> {
-        self.looked.set(true);
-        self.check(table, false)?;
-        let store = self.merged();
-        Ok(store.get(table, key).map(|row| Versioned {
-            value: row.value.to_vec(),
-            version: row.version,
-        }))
-    }
-
-    fn scan(
-        &self,
-        table: &str,
-        prefix: &[u8],
-        after: Option<&[u8]>,
-        limit: u32,
-    ) -> Result<Vec<RawEntry>, Denied> {
-        self.looked.set(true);
-        self.check(table, false)?;
-        let store = self.merged();
-        let rows = store.scan(table, prefix, after).take(limit as usize);
-        let mut bytes = 0;
-        // Long rows make short pages, as with the host.
-        Ok(rows
-            .enumerate()
-            .take_while(|(index, r)| {
-                bytes += r.key.len() + r.value.len();
-                *index == 0 || bytes <= SCAN_BYTES_MAX
-            })
-            .map(|(_, r)| Entry {
-                key: r.key.to_vec(),
-                value: r.value.to_vec(),
-                version: r.version,
-            })
-            .collect())
     }
 }
 

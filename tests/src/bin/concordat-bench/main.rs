@@ -10,6 +10,8 @@
 
 mod attested;
 mod figures;
+mod floods;
+mod host_calls;
 mod load;
 mod process;
 mod report;
@@ -53,6 +55,12 @@ struct Arguments {
     /// Seconds from the start of the process to the committed opening.
     #[arg(long)]
     opened_s: Option<f64>,
+    /// Run the floods instead of the rows; `--rows` chooses among them.
+    #[arg(long)]
+    floods: bool,
+    /// Measure how long a component can hold the writer by host calls, instead of the rows.
+    #[arg(long)]
+    host_calls: bool,
     /// Also write everything here, as JSON.
     #[arg(long)]
     json: Option<PathBuf>,
@@ -67,6 +75,12 @@ fn main() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
+    if arguments.floods {
+        return runtime.block_on(floods(&arguments));
+    }
+    if arguments.host_calls {
+        return runtime.block_on(async { host_calls::run(&Service::read(&arguments.sandbox)?).await });
+    }
     let report = runtime.block_on(run(&arguments))?;
     print!("{}", report.figures_table());
     println!("\nLoad average at the end: {}", report.load_average_end);
@@ -79,6 +93,17 @@ fn main() -> Result<()> {
             .with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(())
+}
+
+async fn floods(arguments: &Arguments) -> Result<()> {
+    let service = Service::read(&arguments.sandbox)?;
+    let duration = Duration::from_secs(arguments.seconds);
+    let lines = floods::run(&service, duration, &arguments.rows).await?;
+    if let Some(path) = &arguments.json {
+        std::fs::write(path, serde_json::to_vec_pretty(&lines)?)
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    floods::judge(&lines)
 }
 
 async fn run(arguments: &Arguments) -> Result<Report> {

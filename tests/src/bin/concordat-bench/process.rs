@@ -25,9 +25,18 @@ pub(crate) fn cpu_s(pid: &str) -> Result<f64> {
 
 /// Resident memory of a process, in KiB.
 pub(crate) fn rss_kib(pid: &str) -> Result<u64> {
+    memory_kib(pid, "VmRSS:")
+}
+
+/// The most that it ever was, in KiB.
+pub(crate) fn most_rss_kib(pid: &str) -> Result<u64> {
+    memory_kib(pid, "VmHWM:")
+}
+
+fn memory_kib(pid: &str, field: &str) -> Result<u64> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
     text.lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .find_map(|line| line.strip_prefix(field))
         .and_then(|rest| rest.split_whitespace().next())
         .and_then(|number| number.parse().ok())
         .context("no resident memory")

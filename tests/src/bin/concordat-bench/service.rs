@@ -57,6 +57,16 @@ impl Service {
         Dial::new(authority, &self.cert_pem, &identity(&self.dir, who)?)
     }
 
+    /// Raw connections that show no certificate.
+    pub(crate) fn dial_as_nobody(&self) -> Result<Dial> {
+        Dial::nobody(self.address.trim_start_matches("https://"), &self.cert_pem)
+    }
+
+    /// The first member's key.
+    pub(crate) fn first_member(&self) -> Result<&MemberKey> {
+        self.members.first().context("the sandbox has no members")
+    }
+
     /// A connection of the ordinary client, as `who` or as nobody.
     pub(crate) fn connection(&self, who: Option<&str>) -> Result<Connection> {
         let identity = who.map(|who| identity(&self.dir, who)).transpose()?;

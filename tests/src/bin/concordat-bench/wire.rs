@@ -39,6 +39,21 @@ pub(crate) struct Answer {
 }
 
 impl Dial {
+    /// The same without a certificate.
+    pub(crate) fn nobody(authority: &str, service_cert_pem: &str) -> Result<Self> {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(service_cert_pem.as_bytes())?)?;
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13])?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Ok(Self {
+            authority: authority.to_owned(),
+            tls: TlsConnector::from(Arc::new(config)),
+        })
+    }
+
     /// Prepares connections to `authority` (`host:port`) that trust the service certificate alone
     /// and show the client certificate given.
     pub(crate) fn new(authority: &str, service_cert_pem: &str, identity: &client::Identity) -> Result<Self> {
@@ -60,15 +75,19 @@ impl Dial {
 
     /// Opens a connection.
     pub(crate) async fn open(&self) -> Result<Wire> {
-        let host = self.authority.rsplit_once(':').map_or("", |(host, _)| host);
-        let name = ServerName::try_from(host.to_owned())?;
         let tcp = TcpStream::connect(&self.authority).await?;
         tcp.set_nodelay(true)?;
-        let stream = self.tls.connect(name, tcp).await?;
         Ok(Wire {
-            stream,
+            stream: self.shake_hands(tcp).await?,
             buffer: Vec::with_capacity(HEAD_SIZE_MAX),
         })
+    }
+
+    /// Shakes hands on a connection that somebody made.
+    pub(crate) async fn shake_hands(&self, tcp: TcpStream) -> Result<TlsStream<TcpStream>> {
+        let host = self.authority.rsplit_once(':').map_or("", |(host, _)| host);
+        let name = ServerName::try_from(host.to_owned())?;
+        Ok(self.tls.connect(name, tcp).await?)
     }
 }
 
